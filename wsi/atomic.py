@@ -1,0 +1,46 @@
+"""Write, then rename: a file or folder has its final name only when it is whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it takes the name, on failure it is removed.
+
+    Works for a file or a folder (a Zarr store). Leftovers of a killed process with the same target are
+    removed first. The ending is kept, since writers choose formats by it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stem, dot, ending = path.name.partition(".")
+    for leftover in path.parent.glob(f".{stem}.*.partial{dot}{ending}"):
+        remove(leftover)
+    temporary = path.with_name(f".{stem}.{os.getpid()}.partial{dot}{ending}")
+    try:
+        yield temporary
+        if temporary.is_dir():
+            remove(path)
+        os.replace(temporary, path)
+    finally:
+        remove(temporary)
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON."""
+    with writing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")

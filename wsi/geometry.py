@@ -1,0 +1,194 @@
+"""Where (x, y) and (row, col) meet: boxes, levels, tile grids. Pure arithmetic, no pixels.
+
+Frames used here:
+
+- *level 0*: the slide's finest pixels; (x, y), top-left origin. `Box` is always in this frame.
+- *grid*: pixels at the tile specification's mpp, the frame the model sees. Tile (col, row) starts at
+  ``(col * stride_px, row * stride_px)``, exactly; its level-0 box is rounded to whole pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi.errors import InputError, MppError
+
+# A level may be built from rounded sizes: 4001 px halved is 2000 or 2001. A ratio this close to a whole
+# number is that number, and is then exact.
+_WHOLE_TOLERANCE = 2e-3
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle in level-0 px, top-left (x, y); it may reach outside the slide."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    def __post_init__(self) -> None:
+        if self.width <= 0 or self.height <= 0:
+            raise InputError(f"a box needs a positive size, not {self.width} × {self.height} px")
+
+    @property
+    def right(self) -> int:
+        """First column to the right of the box."""
+        return self.x + self.width
+
+    @property
+    def bottom(self) -> int:
+        """First row below the box."""
+        return self.y + self.height
+
+
+@dataclass(frozen=True)
+class Level:
+    """One resolution of a slide: size in its own px, and level-0 px per level px."""
+
+    width: int
+    height: int
+    downsample: float
+
+
+@dataclass(frozen=True)
+class TileSpec:
+    """What a model sees: square tiles of `size_px` at `mpp` µm/px, one every `stride_px`."""
+
+    size_px: int
+    mpp: float
+    stride_px: int
+
+    def __post_init__(self) -> None:
+        if self.size_px < 8:
+            raise InputError(f"tile.size_px is {self.size_px}; give 8 or more")
+        if not 1 <= self.stride_px <= self.size_px:
+            raise InputError(
+                f"tile.stride_px is {self.stride_px}; give 1 to {self.size_px} "
+                "(a larger stride would leave tissue unscored)"
+            )
+        if not self.mpp > 0:
+            raise InputError(f"tile.mpp is {self.mpp}; give µm per pixel, above 0")
+
+    @property
+    def size_um(self) -> float:
+        """Side of a tile in µm."""
+        return self.size_px * self.mpp
+
+    @property
+    def area_mm2(self) -> float:
+        """Area one tile answers for (its stride, not its size), in mm²."""
+        return (self.stride_px * self.mpp / 1000) ** 2
+
+
+def whole(ratio: float) -> float:
+    """`ratio`, or the whole number it stands for when rounded sizes blurred it."""
+    nearest = round(ratio)
+    return float(nearest) if nearest >= 1 and abs(ratio - nearest) <= _WHOLE_TOLERANCE * nearest else ratio
+
+
+def downsample_of(size: tuple[int, int], level_size: tuple[int, int]) -> float:
+    """Level-0 px per level px, from both (width, height).
+
+    Writers round sizes down at every halving, so the quotient of a small level is off (15936 / 124 = 128.5
+    where pixels were halved seven times). The whole number that explains both sides within a pixel wins.
+    """
+    ratios = (size[0] / level_size[0], size[1] / level_size[1])
+    for candidate in sorted({math.floor(min(ratios)), round(min(ratios)), math.ceil(min(ratios))}):
+        if candidate >= 1 and all(abs(s / candidate - n) <= 1 for s, n in zip(size, level_size, strict=True)):
+            return float(candidate)
+    return (ratios[0] + ratios[1]) / 2
+
+
+@dataclass(frozen=True)
+class TileGrid:
+    """All tile positions of one slide: `cols` × `rows` tiles that together cover it.
+
+    The last column and row may reach over the slide's edge, where pixels are white.
+    """
+
+    spec: TileSpec
+    slide_width: int
+    slide_height: int
+    slide_mpp: tuple[float, float]
+
+    @classmethod
+    def of(
+        cls,
+        spec: TileSpec,
+        size: tuple[int, int],
+        mpp: tuple[float, float] | None,
+        *,
+        name: str,
+        allow_upsample: bool = False,
+    ) -> TileGrid:
+        """The grid of a slide of `size` (level-0 width, height) px at `mpp` (x, y).
+
+        Raises MppError where mpp is unknown, or coarser than the tiles' and upsampling was not allowed.
+        """
+        if mpp is None:
+            raise MppError(
+                f"{name}: no mpp in the file; give one with --mpp, or in the column 'mpp' of the sheet"
+            )
+        if max(mpp) > spec.mpp * 1.02 and not allow_upsample:
+            raise MppError(
+                f"{name}: {spec.mpp:g} mpp asked, the finest level has {max(mpp):.4g}; "
+                f"use a model of {max(mpp):.4g} mpp or coarser, or set tile.allow_upsample"
+            )
+        return cls(spec, *size, mpp)
+
+    @property
+    def downsample(self) -> tuple[float, float]:
+        """Level-0 px per grid px, (x, y)."""
+        return whole(self.spec.mpp / self.slide_mpp[0]), whole(self.spec.mpp / self.slide_mpp[1])
+
+    @property
+    def cols(self) -> int:
+        """Tiles in a row."""
+        return self._count(self.slide_width / self.downsample[0])
+
+    @property
+    def rows(self) -> int:
+        """Tiles in a column."""
+        return self._count(self.slide_height / self.downsample[1])
+
+    def _count(self, length_px: float) -> int:
+        over = length_px - self.spec.size_px
+        return 1 if over <= 0 else 1 + math.ceil(over / self.spec.stride_px - 1e-9)
+
+    def grid_box(self, x: int, y: int, width: int, height: int) -> Box:
+        """The level-0 box of a rectangle in grid px; edges rounded to whole level-0 px."""
+        dx, dy = self.downsample
+        left, top = round(x * dx), round(y * dy)
+        return Box(left, top, max(1, round((x + width) * dx) - left), max(1, round((y + height) * dy) - top))
+
+    def box(self, col: int, row: int) -> Box:
+        """The level-0 box of tile (col, row)."""
+        stride, size = self.spec.stride_px, self.spec.size_px
+        return self.grid_box(col * stride, row * stride, size, size)
+
+    def cell(self, col: int, row: int) -> Box:
+        """The level-0 box that tile (col, row) answers for on a map: stride × stride, centred in the tile."""
+        stride = self.spec.stride_px
+        margin = (self.spec.size_px - stride) // 2
+        return self.grid_box(col * stride + margin, row * stride + margin, stride, stride)
+
+    def boxes(self) -> NDArray[np.int64]:
+        """(rows * cols, 4) level-0 (x, y, width, height) of every tile, row by row; equal to `box`."""
+        dx, dy = self.downsample
+        starts_x = np.arange(self.cols) * self.spec.stride_px
+        starts_y = np.arange(self.rows) * self.spec.stride_px
+        left, right = _rounded(starts_x * dx), _rounded((starts_x + self.spec.size_px) * dx)
+        top, bottom = _rounded(starts_y * dy), _rounded((starts_y + self.spec.size_px) * dy)
+        ys, xs = np.meshgrid(top, left, indexing="ij")
+        heights, widths = np.meshgrid(bottom - top, right - left, indexing="ij")
+        return np.stack([xs.ravel(), ys.ravel(), widths.ravel(), heights.ravel()], axis=1)
+
+
+def _rounded(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    # np.rint and round() both take halves to the even side, so that `boxes` and `box` agree.
+    return np.rint(values).astype(np.int64)

@@ -1,0 +1,96 @@
+"""Slides that only OpenSlide opens: MRXS, NDPI, SCN, BIF, VMS, DICOM..."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import openslide
+from numpy.typing import NDArray
+
+from wsi.errors import SlideError
+from wsi.geometry import Level, downsample_of
+from wsi.readers.base import COARSEST_CREDIBLE_MPP, Header
+
+# One bounded cache for all handles of the process: a cache per handle grows with the number of open slides.
+_CACHE = openslide.OpenSlideCache(64 * 1024 * 1024)
+
+
+class OpenSlideReader:
+    """Reads through OpenSlide; transparent pixels become white."""
+
+    name = "openslide"
+
+    def __init__(self, path: Path, slide: openslide.OpenSlide) -> None:
+        self._path = path
+        self._slide = slide
+        self._slide.set_cache(_CACHE)
+        self.header = _header(slide)
+
+    @classmethod
+    def open(cls, path: Path) -> OpenSlideReader | None:
+        """See `Reader.open`."""
+        try:
+            if openslide.OpenSlide.detect_format(path) is None:
+                return None
+            return cls(path, openslide.OpenSlide(path))
+        except openslide.OpenSlideError as error:
+            raise SlideError(f"{path}: OpenSlide cannot open it ({error})") from error
+
+    def read_level(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
+        """See `Reader.read_level`."""
+        # OpenSlide takes the corner in level-0 px, even for a reduced level, and divides by its own downsample.
+        scale = self._slide.level_downsamples[level]
+        corner = (round(x * scale), round(y * scale))
+        try:
+            rgba = np.asarray(self._slide.read_region(corner, level, (width, height)))
+        except openslide.OpenSlideError as error:
+            raise SlideError(f"{self._path}: cannot read {width} × {height} px at {corner} ({error})") from error
+        return over_white(rgba)
+
+    def close(self) -> None:
+        """See `Reader.close`."""
+        self._slide.close()
+
+
+def over_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(h, w, 3) RGB of (h, w, 4) straight-alpha RGBA laid over white."""
+    alpha = rgba[..., 3]
+    if (alpha == 255).all():
+        return np.ascontiguousarray(rgba[..., :3])
+    weight = alpha[..., None].astype(np.uint16)
+    mixed = rgba[..., :3] * weight + np.uint16(255) * (255 - weight)
+    return ((mixed + 127) // 255).astype(np.uint8)
+
+
+def _header(slide: openslide.OpenSlide) -> Header:
+    properties = slide.properties
+    levels = tuple(
+        Level(*size, downsample_of(slide.dimensions, size)) for size in slide.level_dimensions
+    )
+    mpp, notes = _mpp(properties.get(openslide.PROPERTY_NAME_MPP_X), properties.get(openslide.PROPERTY_NAME_MPP_Y))
+    power = _number(properties.get(openslide.PROPERTY_NAME_OBJECTIVE_POWER))
+    offset = (
+        int(properties.get(openslide.PROPERTY_NAME_BOUNDS_X, 0)),
+        int(properties.get(openslide.PROPERTY_NAME_BOUNDS_Y, 0)),
+    )
+    profile = slide.color_profile
+    return Header(levels, mpp, power, offset, profile.tobytes() if profile else None, True, notes)
+
+
+def _mpp(x: str | None, y: str | None) -> tuple[tuple[float, float] | None, tuple[str, ...]]:
+    found = (_number(x), _number(y))
+    if found[0] is None or found[1] is None:
+        return None, ()
+    if max(found[0], found[1]) > COARSEST_CREDIBLE_MPP:
+        return None, (f"mpp {found[0]:g} in the file is not credible; taken as unknown",)
+    return (found[0], found[1]), ()
+
+
+def _number(text: str | None) -> float | None:
+    """A positive number, or None: vendors also write '', '0' and 'nan'."""
+    try:
+        value = float(text) if text is not None else None
+    except ValueError:
+        return None
+    return value if value is not None and 0 < value < float("inf") else None

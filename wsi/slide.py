@@ -1,0 +1,222 @@
+"""`Slide.read(box, mpp)`: any region of any slide, at any physical resolution, as RGB."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi.atomic import write_json
+from wsi.errors import InputError, MppError
+from wsi.geometry import Box, Level
+from wsi.readers import Reader, open_reader
+
+_FINGERPRINT_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class SlideInfo:
+    """What ingest found. Written as slide.json; the pixels stay where `path` points.
+
+    mpp: (x, y) µm per level-0 px, None where unknown; mpp_source: "file", "given" or "unknown".
+    fingerprint: SHA-256 of the size, the first and the last MiB of the *source* file.
+    """
+
+    path: str
+    source: str
+    reader: str
+    width: int
+    height: int
+    mpp: tuple[float, float] | None
+    mpp_source: str
+    objective_power: float | None
+    levels: tuple[Level, ...]
+    bounds_offset: tuple[int, int]
+    random_access: bool
+    has_icc_profile: bool
+    fingerprint: str
+    notes: tuple[str, ...]
+
+    def write(self, path: Path) -> None:
+        """Write slide.json."""
+        write_json(path, asdict(self))
+
+    @classmethod
+    def load(cls, path: Path) -> SlideInfo:
+        """Read slide.json; raises InputError where it is not one."""
+        try:
+            raw: dict[str, Any] = json.loads(path.read_text("utf-8"))
+            raw["levels"] = tuple(Level(**level) for level in raw["levels"])
+            raw["mpp"] = tuple(raw["mpp"]) if raw["mpp"] else None
+            raw["bounds_offset"], raw["notes"] = tuple(raw["bounds_offset"]), tuple(raw["notes"])
+            return cls(**raw)
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise InputError(f"{path}: not a slide.json that `tesela ingest` wrote ({error})") from error
+
+
+class Slide:
+    """An open slide. Safe with threads; pickles as its path, and is reopened on the other side."""
+
+    def __init__(self, path: Path, reader: Reader, mpp: tuple[float, float] | None = None) -> None:
+        self.path = path
+        self._reader = reader
+        self._given_mpp = mpp
+        self.header = reader.header
+        self.mpp = mpp or reader.header.mpp
+
+    @property
+    def name(self) -> str:
+        """File name, for messages."""
+        return self.path.name
+
+    @property
+    def reader_name(self) -> str:
+        """Which reader decodes it."""
+        return self._reader.name
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Level-0 (width, height) in px."""
+        return self.header.levels[0].width, self.header.levels[0].height
+
+    @property
+    def bounds(self) -> Box:
+        """The whole slide."""
+        return Box(0, 0, *self.size)
+
+    def require_mpp(self) -> tuple[float, float]:
+        """(x, y) µm per level-0 px; raises MppError, with the remedy, where unknown."""
+        if self.mpp is None:
+            raise MppError(
+                f"{self.name}: no mpp in the file; give one with --mpp, or in the column 'mpp' of the sheet"
+            )
+        return self.mpp
+
+    def read(self, box: Box, mpp: float | None = None) -> NDArray[np.uint8]:
+        """(h, w, 3) RGB of a level-0 box, resampled to `mpp` µm/px (None: level-0 pixels as they are).
+
+        h and w are the box's sides times slide mpp ÷ `mpp`, rounded. Outside the slide pixels are white.
+        Raises MppError where `mpp` is asked of a slide whose own is unknown, SlideError where decoding fails.
+        """
+        if mpp is None:
+            return self.read_to(box, (box.width, box.height))
+        own = self.require_mpp()
+        return self.read_to(
+            box, (max(1, round(box.width * own[0] / mpp)), max(1, round(box.height * own[1] / mpp)))
+        )
+
+    def read_to(self, box: Box, size_px: tuple[int, int]) -> NDArray[np.uint8]:
+        """(height, width, 3) RGB of a level-0 box, resampled to `size_px` (width, height).
+
+        Shrinks by area from the coarsest level that is still fine enough; exact where no resampling is
+        needed. Otherwise edges are rounded to whole px of that level: a shift of at most half a level px.
+        """
+        index = self._level_for(min(box.width / size_px[0], box.height / size_px[1]))
+        scale = self.header.levels[index].downsample
+        left, top = round(box.x / scale), round(box.y / scale)
+        width = max(1, round(box.right / scale) - left)
+        height = max(1, round(box.bottom / scale) - top)
+        pixels = self._read_padded(index, left, top, width, height)
+        if (width, height) == size_px:
+            return pixels
+        shrinks = width >= size_px[0] and height >= size_px[1]
+        resized = cv2.resize(pixels, size_px, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        return np.asarray(resized, np.uint8)
+
+    def thumbnail(self, longest_px: int) -> NDArray[np.uint8]:
+        """(h, w, 3) RGB of the whole slide, its longer side at most `longest_px`."""
+        width, height = self.size
+        scale = max(1.0, max(width, height) / longest_px)
+        return self.read_to(self.bounds, (max(1, round(width / scale)), max(1, round(height / scale))))
+
+    def _level_for(self, downsample: float) -> int:
+        """The coarsest level that is not coarser than `downsample`; rounding is forgiven by 1 %."""
+        fine = [i for i, level in enumerate(self.header.levels) if level.downsample <= downsample * 1.01]
+        return fine[-1] if fine else 0
+
+    def _read_padded(self, index: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
+        level = self.header.levels[index]
+        x0, x1 = max(x, 0), min(x + width, level.width)
+        y0, y1 = max(y, 0), min(y + height, level.height)
+        if x0 >= x1 or y0 >= y1:
+            return np.full((height, width, 3), 255, np.uint8)
+        inside = self._reader.read_level(index, x0, y0, x1 - x0, y1 - y0)
+        if inside.shape[:2] == (height, width):
+            return inside
+        out = np.full((height, width, 3), 255, np.uint8)
+        out[y0 - y : y1 - y, x0 - x : x1 - x] = inside
+        return out
+
+    def info(self, source: Path | None = None) -> SlideInfo:
+        """What slide.json says; `source` is the user's file where `path` is a conversion of it."""
+        header, (width, height) = self.header, self.size
+        known = "given" if self._given_mpp else "file"
+        return SlideInfo(
+            path=str(self.path),
+            source=str(source or self.path),
+            reader=self._reader.name,
+            width=width,
+            height=height,
+            mpp=self.mpp,
+            mpp_source=known if self.mpp else "unknown",
+            objective_power=header.objective_power,
+            levels=header.levels,
+            bounds_offset=header.bounds_offset,
+            random_access=header.random_access,
+            has_icc_profile=header.icc_profile is not None,
+            fingerprint=fingerprint(source or self.path),
+            notes=header.notes,
+        )
+
+    def close(self) -> None:
+        """Release file handles."""
+        self._reader.close()
+
+    def __enter__(self) -> Slide:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open_slide, (self.path, self._given_mpp)
+
+
+def open_slide(path: Path | str, mpp: tuple[float, float] | float | None = None) -> Slide:
+    """Open a slide, or the slide that a slide.json points to. `mpp` overrides what the file says.
+
+    Raises SlideError, with the file and what to do, where it cannot be read.
+    """
+    path = Path(path)
+    given = (mpp, mpp) if isinstance(mpp, int | float) else mpp
+    if given is not None and not all(0 < side < 1000 for side in given):
+        raise MppError(f"{path.name}: an mpp of {given[0]:g} is not possible; give µm per pixel, such as 0.5")
+    if path.suffix == ".json":
+        info = SlideInfo.load(path)
+        return open_slide(info.path, given or (info.mpp if info.mpp_source == "given" else None))
+    return Slide(path, open_reader(path), given)
+
+
+def fingerprint(path: Path) -> str:
+    """SHA-256 (hex) of a file's size, first and last MiB; of a folder's sorted file names and sizes."""
+    digest = hashlib.sha256()
+    if path.is_dir():
+        for file in sorted(path.rglob("*")):
+            digest.update(f"{file.relative_to(path)} {file.stat().st_size}\n".encode())
+        return digest.hexdigest()
+    size = path.stat().st_size
+    digest.update(str(size).encode())
+    with path.open("rb") as stream:
+        digest.update(stream.read(_FINGERPRINT_BYTES))
+        stream.seek(max(0, size - _FINGERPRINT_BYTES))
+        digest.update(stream.read())
+    return digest.hexdigest()
