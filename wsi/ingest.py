@@ -1,0 +1,32 @@
+"""The first step of every slide: can it be read, what is it, and where do its pixels lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from wsi.convert import convert
+from wsi.slide import SlideInfo, open_slide
+
+
+def ingest(
+    source: Path, out: Path, mpp: float | None = None, progress: Callable[[float], None] | None = None
+) -> SlideInfo:
+    """Write `out`/slide.json. Only a slide that cannot be read at random is converted, to `out`/slide.ome.tif.
+
+    mpp: µm per level-0 px, where the file does not say or is wrong. Raises SlideError where the slide cannot be
+    read and MppError where its mpp is unknown.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with open_slide(source, mpp) as slide:
+        slide.require_mpp()
+        # One pixel block is decoded here, so that a damaged codec stream fails now and not in an hour.
+        slide.thumbnail(256)
+        info = slide.info()
+        if not slide.header.random_access:
+            target = out / "slide.ome.tif"
+            convert(slide, target, progress=progress)
+            with open_slide(target, slide.mpp) as converted:
+                info = converted.info(source=source)
+    info.write(out / "slide.json")
+    return info
