@@ -1,0 +1,83 @@
+"""Regions drawn by a person (or by a phantom that knows the truth), and their GeoJSON files."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import shapely
+from shapely.geometry import mapping, shape
+from shapely.geometry.base import BaseGeometry
+
+from wsi.atomic import writing
+from wsi.errors import InputError
+
+
+@dataclass(frozen=True)
+class Region:
+    """A named area of a slide: polygon or multipolygon in level-0 px, and where it came from."""
+
+    polygon: BaseGeometry
+    name: str
+    source: str
+
+
+def read_geojson(path: Path) -> list[Region]:
+    """Regions of a QuPath GeoJSON file (`.geojson` or `.geojson.gz`); coordinates are level-0 px.
+
+    Features without a classification are refused: a region without a class labels nothing.
+    """
+    try:
+        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        found: Any = json.loads(raw)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not a readable GeoJSON file ({error})") from error
+    features = found.get("features", [found]) if isinstance(found, dict) else found
+    if not isinstance(features, list):
+        raise InputError(f"{path}: no list of GeoJSON features in it")
+    return [_region(path, number, feature) for number, feature in enumerate(features, start=1)]
+
+
+def _region(path: Path, number: int, feature: Any) -> Region:
+    try:
+        name = feature["properties"]["classification"]["name"]
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}, feature {number}: no classification name; give the region a class in QuPath, or delete it"
+        ) from error
+    try:
+        polygon = shapely.make_valid(shape(feature["geometry"]))
+    except (KeyError, TypeError, ValueError, shapely.errors.ShapelyError) as error:
+        raise InputError(f"{path}, feature {number}: no polygon in it ({error})") from error
+    if polygon.area == 0:
+        raise InputError(f"{path}, feature {number}: the {polygon.geom_type} encloses no area")
+    return Region(polygon, str(name), path.name)
+
+
+def write_geojson(
+    path: Path, regions: Iterable[Region], colours: dict[str, tuple[int, int, int]] | None = None
+) -> None:
+    """Write regions as a QuPath FeatureCollection of locked annotations, in level-0 px."""
+    features = [_feature(region, (colours or {}).get(region.name, (128, 128, 128))) for region in regions]
+    with writing(path) as temporary:
+        temporary.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+
+
+def _feature(region: Region, colour: Sequence[int]) -> dict[str, Any]:
+    # uuid5 of the content: the same region gets the same id in every run, so that outputs compare equal.
+    identity = uuid.uuid5(uuid.NAMESPACE_OID, f"{region.name} {region.polygon.wkt}")
+    return {
+        "type": "Feature",
+        "id": str(identity),
+        "geometry": mapping(region.polygon),
+        "properties": {
+            "objectType": "annotation",
+            "classification": {"name": region.name, "color": list(colour)},
+            "isLocked": True,
+        },
+    }

@@ -1,0 +1,134 @@
+"""Which candidate tiles are blank, decided on full-resolution pixels, by Dask: one task per band of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import dask
+import numpy as np
+from dask.diagnostics import Callback
+from numpy.typing import NDArray
+
+from wsi.geometry import TileGrid
+from wsi.ink import ink_pixels
+from wsi.slide import Slide, open_slide
+from wsi.stream import BLOCK_PX, read_tiles
+
+REASONS = ("", "bright", "flat", "ink")
+
+
+@dataclass(frozen=True)
+class BlankOptions:
+    """A tile is blank when almost all of it is bright, when it shows no structure, or when it is ink.
+
+    max_bright: share of pixels brighter than `bright_level` (darkest channel, 0-255) above which it is "bright".
+    min_contrast: standard deviation of luminance (0-255) below which it is "flat".
+    max_ink: share of ink-coloured pixels above which it is "ink".
+    """
+
+    bright_level: int = 215
+    max_bright: float = 0.97
+    min_contrast: float = 3.0
+    max_ink: float = 0.5
+
+
+@dataclass(frozen=True)
+class TileStats:
+    """Per tile, aligned with `index` (N,): shares of bright and ink pixels, contrast (luminance std, 0-255)."""
+
+    index: NDArray[np.int64]
+    bright: NDArray[np.float32]
+    contrast: NDArray[np.float32]
+    ink: NDArray[np.float32]
+
+    def reasons(self, options: BlankOptions) -> NDArray[np.str_]:
+        """(N,) why each tile is blank; '' where it is not."""
+        chosen = np.select(
+            [
+                self.bright > options.max_bright,
+                self.contrast < options.min_contrast,
+                self.ink > options.max_ink,
+            ],
+            [1, 2, 3],
+            default=0,
+        )
+        return np.array(REASONS)[chosen]
+
+
+def measure(pixels: NDArray[np.uint8], bright_level: int) -> tuple[NDArray[np.float32], ...]:
+    """(bright, contrast, ink), each (N,), of tiles (N, h, w, 3)."""
+    bright = (pixels.min(axis=3) > bright_level).mean(axis=(1, 2), dtype=np.float32)
+    contrast = pixels.mean(axis=3, dtype=np.float32).std(axis=(1, 2))
+    ink = np.array([ink_pixels(tile).mean() for tile in pixels], np.float32)
+    return bright, contrast, ink
+
+
+def tile_stats(
+    slide_path: Path,
+    grid: TileGrid,
+    wanted: NDArray[np.bool_],
+    options: BlankOptions,
+    *,
+    scheduler: str | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> TileStats:
+    """Measure the wanted tiles of a grid; wanted is (rows, cols) bool.
+
+    slide_path: a slide or slide.json that every worker can open. scheduler: address of a running Dask scheduler
+    (tcp://...); None: threads of this process. progress is told the share done, 0 to 1.
+    """
+    band = max(1, BLOCK_PX // grid.spec.stride_px)
+    tops = [top for top in range(0, grid.rows, band) if wanted[top : top + band].any()]
+    work = dask.delayed(_band_stats, pure=False)
+    tasks = [work(slide_path, grid, wanted[top : top + band], top, options.bright_level) for top in tops]
+    done = _compute(tasks, scheduler, progress)
+    columns = [np.concatenate([part[i] for part in done]) if done else np.empty(0) for i in range(4)]
+    return TileStats(
+        columns[0].astype(np.int64), *(column.astype(np.float32) for column in columns[1:])
+    )
+
+
+def _compute(
+    tasks: list[object], scheduler: str | None, progress: Callable[[float], None] | None
+) -> list[tuple[NDArray[np.float32], ...]]:
+    if scheduler is None:
+        with _Told(progress):
+            return list(dask.compute(*tasks, scheduler="threads"))
+    from distributed import Client  # noqa: PLC0415 - a second to import, for those who ask for it
+
+    with Client(scheduler, timeout="30s") as client:
+        return list(client.gather(client.compute(tasks)))
+
+
+def _band_stats(
+    slide_path: Path, grid: TileGrid, wanted: NDArray[np.bool_], top: int, bright_level: int
+) -> tuple[NDArray[np.float32], ...]:
+    slide = _kept_open(slide_path)
+    rows = np.zeros((grid.rows, grid.cols), bool)
+    rows[top : top + len(wanted)] = wanted
+    parts = [
+        (block.index, *measure(block.pixels, bright_level)) for block in read_tiles(slide, grid, rows)
+    ]
+    return tuple(np.concatenate([part[i] for part in parts]) for i in range(4))
+
+
+@lru_cache(maxsize=4)
+def _kept_open(slide_path: Path) -> Slide:
+    """A worker opens a slide once, not once a band."""
+    return open_slide(slide_path)
+
+
+class _Told(Callback):  # type: ignore[misc]  # dask has no types for it
+    """Tells `progress` the share of Dask tasks done."""
+
+    def __init__(self, progress: Callable[[float], None] | None) -> None:
+        super().__init__()
+        self._progress = progress
+
+    def _posttask(self, key: object, result: object, dsk: object, state: dict[str, list[object]], worker: object) -> None:
+        if self._progress is not None:
+            done, ahead = len(state["finished"]), sum(len(state[name]) for name in ("ready", "waiting", "running"))
+            self._progress(done / max(1, done + ahead))

@@ -1,0 +1,22 @@
+"""Small pictures as JPEG files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi.atomic import writing
+
+
+def jpeg_bytes(rgb: NDArray[np.uint8], quality: int = 88) -> bytes:
+    """(h, w, 3) RGB as JPEG."""
+    return bytes(imagecodecs.jpeg8_encode(np.ascontiguousarray(rgb), level=quality, colorspace="RGB"))
+
+
+def write_jpeg(path: Path, rgb: NDArray[np.uint8]) -> None:
+    """Write (h, w, 3) RGB to `path`."""
+    with writing(path) as temporary:
+        temporary.write_bytes(jpeg_bytes(rgb))

@@ -1,0 +1,83 @@
+"""Between masks of pixels and polygons in level-0 px."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from shapely.affinity import scale
+from shapely.geometry import LineString, MultiPolygon, Point, Polygon
+from shapely.geometry.base import BaseGeometry
+
+
+def polygons_of(mask: NDArray[np.bool_], px_size: tuple[float, float]) -> list[Polygon]:
+    """The connected areas of a (rows, cols) mask as polygons with holes, in level-0 px.
+
+    px_size: level-0 px per mask px, (x, y). Outlines follow the pixels' borders: areas are kept exactly.
+    """
+    contours, hierarchy = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    if hierarchy is None:
+        return []
+    holes: dict[int, list[NDArray[np.int32]]] = {}
+    for contour, (_, _, _, parent) in zip(contours, hierarchy[0], strict=True):
+        if parent >= 0 and len(contour) > 3:
+            holes.setdefault(int(parent), []).append(contour[:, 0])
+    found: list[Polygon] = []
+    for number, (contour, (_, _, _, parent)) in enumerate(zip(contours, hierarchy[0], strict=True)):
+        if parent < 0:
+            found += _outline(contour[:, 0], holes.get(number, []))
+    # Contours run through pixel centres; (0.5, 0.5) moves them from index to position.
+    moved = (shapely.transform(polygon, lambda xy: (xy + 0.5) * px_size) for polygon in found)
+    return [polygon for polygon in moved if polygon.area > 0]
+
+
+def _outline(shell: NDArray[np.int32], holes: list[NDArray[np.int32]]) -> list[Polygon]:
+    """A contour through pixel centres, grown by half a px to the pixels' borders."""
+    core: BaseGeometry
+    if len(shell) == 1:
+        core = Point(shell[0])
+    elif len(shell) == 2:
+        core = LineString(shell)
+    else:
+        core = shapely.make_valid(Polygon(shell, holes))
+    grown = core.buffer(0.5, cap_style="square", join_style="mitre")
+    return list(grown.geoms) if isinstance(grown, MultiPolygon) else [grown]
+
+
+def rasterise(polygon: BaseGeometry, shape: tuple[int, int], px_size: tuple[float, float]) -> NDArray[np.bool_]:
+    """(rows, cols) mask of the pixels inside polygons in level-0 px; px_size as in `polygons_of`."""
+    canvas = np.zeros(shape, np.uint8)
+    # fillPoly takes in every pixel that the outline touches: half a px is taken off first.
+    small = scale(polygon, 1 / px_size[0], 1 / px_size[1], origin=(0, 0)).buffer(-0.5 + 1e-6)
+    for part in getattr(small, "geoms", [small]):
+        if isinstance(part, Polygon) and not part.is_empty:
+            rings = [np.asarray(ring.coords) - 0.5 for ring in (part.exterior, *part.interiors)]
+            cv2.fillPoly(canvas, [np.rint(ring * 16).astype(np.int32) for ring in rings], (1,), shift=4)
+    return canvas.astype(bool)
+
+
+def box_fractions(
+    mask: NDArray[np.bool_], boxes: NDArray[np.int64], px_size: tuple[float, float]
+) -> NDArray[np.float32]:
+    """(N,) share of each level-0 box (N, 4: x, y, width, height) that a mask covers; outside counts as not.
+
+    px_size: level-0 px per mask px, (x, y). Boxes are rounded to whole mask px, at least one.
+    """
+    integral = cv2.integral(mask.astype(np.uint8))
+    rows, cols = mask.shape
+    left, right = _span(boxes[:, 0], boxes[:, 2], px_size[0])
+    top, bottom = _span(boxes[:, 1], boxes[:, 3], px_size[1])
+    area = (right - left) * (bottom - top)
+    left, right = np.clip(left, 0, cols), np.clip(right, 0, cols)
+    top, bottom = np.clip(top, 0, rows), np.clip(bottom, 0, rows)
+    covered = integral[bottom, right] - integral[top, right] - integral[bottom, left] + integral[top, left]
+    return (covered / area).astype(np.float32)
+
+
+def _span(
+    start: NDArray[np.int64], length: NDArray[np.int64], px_size: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    first = np.floor(start / px_size + 0.5).astype(np.int64)
+    last = np.floor((start + length) / px_size + 0.5).astype(np.int64)
+    return first, np.maximum(last, first + 1)
