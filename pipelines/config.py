@@ -1,0 +1,246 @@
+"""The YAML a person edits, checked before the first job starts. Unknown keys are refused.
+
+One section a stage: a stage gets its own section and no other, so that changing the overlay's opacity reruns
+overlays and nothing else. `flags_of` turns a section into the options of that stage's command.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from wsi.errors import InputError
+from wsi.geometry import TileSpec
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+def _expanded(value: str) -> str:
+    """`${NAME}` replaced from the environment; an unset one is an error, never an empty text."""
+    unset = [name for name in re.findall(r"\$\{(\w+)\}", value) if name not in os.environ]
+    if unset:
+        raise ValueError(f"the environment variable {', '.join(unset)} is not set; export it, or write the path out")
+    return re.sub(r"\$\{(\w+)\}", lambda found: os.environ[found[1]], value)
+
+
+PathText = Annotated[str, AfterValidator(_expanded)]
+
+
+class Section(BaseModel):
+    """A part of the configuration; frozen, and strict about its keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TissueConfig(Section):
+    """Finding tissue at low power."""
+
+    mpp: Positive = Field(8.0, description="resolution of the mask, µm per px")
+    min_area_mm2: Annotated[float, Field(ge=0)] = Field(0.02, description="smaller pieces are dust")
+    max_hole_mm2: Annotated[float, Field(ge=0)] = Field(0.05, description="smaller holes are filled")
+
+
+class TileConfig(Section):
+    """The tiles a model sees."""
+
+    size_px: int = Field(128, ge=8, description="side of a tile in px at `mpp`")
+    mpp: Positive = Field(description="µm per px of a tile; reading resamples to it")
+    stride_px: int | None = Field(None, ge=1, description="step between tiles; default: size_px (no overlap)")
+    min_tissue: Share = Field(0.2, description="share of a tile that must be tissue")
+    allow_upsample: bool = Field(False, description="also take slides coarser than `mpp`, enlarged")
+
+    @model_validator(mode="after")
+    def _stride_within_size(self) -> TileConfig:
+        if self.stride_px is not None and self.stride_px > self.size_px:
+            raise ValueError(f"stride_px {self.stride_px} is above size_px {self.size_px}: tissue would go unscored")
+        return self
+
+    @property
+    def spec(self) -> TileSpec:
+        """The tile specification."""
+        return TileSpec(self.size_px, self.mpp, self.stride_px or self.size_px)
+
+
+class BlankConfig(Section):
+    """Dropping blank tiles at full resolution."""
+
+    bright_level: int = Field(215, ge=0, le=255, description="a pixel whose darkest channel is above is bright")
+    max_bright: Share = Field(0.97, description="share of bright px above which a tile is blank")
+    min_contrast: Annotated[float, Field(ge=0)] = Field(3.0, description="luminance std (0-255) below: blank")
+    max_ink: Share = Field(0.5, description="share of ink-coloured px above which a tile is blank")
+
+
+class DaskConfig(Section):
+    """Where the blank filter runs."""
+
+    scheduler: str | None = Field(None, description="address of a running Dask scheduler (tcp://...); default: threads")
+
+
+class LabelConfig(Section):
+    """Tile labels from annotations."""
+
+    min_cover: Share = Field(0.75, description="share of a tile that a region must cover to name it")
+
+
+class TrainConfig(Section):
+    """Training a model: from folders of tiles (one folder a class) or from annotated slides of the cohort."""
+
+    folder: PathText | None = Field(None, description="training tiles, one sub-folder a class")
+    test_folder: PathText | None = Field(None, description="test tiles, touched once, after training")
+    source_mpp: Positive | None = Field(None, description="µm per px of those tiles; they do not say it themselves")
+    slides: bool = Field(False, description="train on the annotated slides of the sheet (split: train, val, test)")
+    architecture: str = Field("efficientnet_b0", description="a timm model: efficientnet_b0, resnet18, resnet50...")
+    pretrained: bool | PathText = Field(False, description="true: weights from timm's hub; or a safetensors file")
+    epochs: int = Field(10, ge=1)
+    batch_size: int = Field(32, ge=2)
+    learning_rate: Positive = Field(1e-3)
+    weight_decay: Annotated[float, Field(ge=0)] = Field(0.05)
+    label_smoothing: Share = Field(0.05)
+    class_weights: bool = Field(True, description="rare classes weigh more in the loss; never in the evaluation")
+    augmentation: Literal["none", "light", "strong"] = Field("light")
+    val_fraction: Annotated[float, Field(gt=0, lt=0.9)] = Field(0.15, description="of the training tiles")
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field("auto")
+    seed: int = Field(0)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> TrainConfig:
+        if self.slides == (self.folder is not None):
+            raise ValueError("give either `folder` (tiles, one sub-folder a class) or `slides: true`")
+        if self.folder is not None and self.source_mpp is None:
+            raise ValueError("`source_mpp` is missing: tile pictures do not say their µm per px")
+        return self
+
+
+class ModelConfig(Section):
+    """Which model scores the slides."""
+
+    name: str = Field("model", pattern=r"^[A-Za-z0-9._-]+$", description="folder under results/<run>/models/")
+    path: PathText | None = Field(None, description="folder of a trained model (model.safetensors, model.json)")
+
+
+class PredictConfig(Section):
+    """Scoring tiles."""
+
+    batch_size: int = Field(64, ge=1)
+    precision: Literal["auto", "32-true", "bf16-mixed"] = Field("auto", description="auto: by a short timed trial")
+
+
+class OverlayConfig(Section):
+    """Painting the slide."""
+
+    alpha: Share = Field(0.45, description="opacity of a tile whose class has probability 1")
+    threshold: Share = Field(0.0, description="lowest winning probability that is painted")
+    classes: tuple[str, ...] | None = Field(None, description="which to paint; default: all but background")
+    quality: int = Field(87, ge=0, le=100, description="JPEG quality of overlay.ome.tif; 0: lossless")
+
+
+class RunConfig(Section):
+    """A run: which slides, which model, and how each stage works."""
+
+    run: str = Field(pattern=r"^[A-Za-z0-9._-]+$", description="name of the run's folder")
+    results: PathText = Field("results", description="where runs are kept")
+    slides: PathText | None = Field(None, description="folder of slides; with `sheet`, where its paths start")
+    sheet: PathText | None = Field(None, description="CSV: slide, id, case, mpp, label, annotation, split, note")
+    tissue: TissueConfig = TissueConfig()
+    tile: TileConfig | None = Field(None, description="may be left out where `model.path` names a trained model")
+    blank: BlankConfig = BlankConfig()
+    dask: DaskConfig = DaskConfig()
+    label: LabelConfig = LabelConfig()
+    train: TrainConfig | None = None
+    model: ModelConfig = ModelConfig()
+    predict: PredictConfig = PredictConfig()
+    overlay: OverlayConfig = OverlayConfig()
+
+    @model_validator(mode="after")
+    def _complete(self) -> RunConfig:
+        if self.slides is None and self.sheet is None:
+            raise ValueError("no slides: give `slides: <folder>` or `sheet: <file.csv>`")
+        if (self.train is None) == (self.model.path is None):
+            raise ValueError("give either a section `train` or `model: {path: <trained model>}`")
+        if self.train is not None and self.tile is None:
+            raise ValueError("`tile` is missing: say the µm per px of the tiles to train on (tile: {mpp: ...})")
+        return self
+
+    @property
+    def folder(self) -> Path:
+        """results/<run>."""
+        return Path(self.results) / self.run
+
+    @property
+    def model_folder(self) -> Path:
+        """Where the model that scores lies, or will lie once it is trained."""
+        return Path(self.model.path) if self.model.path else self.folder / "models" / self.model.name
+
+
+class TrainFile(Section):
+    """The part of a configuration that training depends on: `tesela train --config`."""
+
+    tile: TileConfig
+    train: TrainConfig
+
+
+Model = TypeVar("Model", bound=Section)
+
+
+def parse_config(raw: object, source: str) -> RunConfig:
+    """The configuration of a run; raises InputError naming `source` and every faulty key."""
+    return _validated(RunConfig, raw, source)
+
+
+def load_config(path: Path) -> RunConfig:
+    """`parse_config` of a YAML file."""
+    return parse_config(_yaml(path), str(path))
+
+
+def load_train_file(path: Path) -> TrainFile:
+    """The sections `tile` and `train` of a YAML file; other sections of a run's configuration may be there."""
+    raw = _yaml(path)
+    if isinstance(raw, dict) and "run" in raw:
+        run = parse_config(raw, str(path))
+        raw = run.model_dump(include={"tile", "train"})
+    return _validated(TrainFile, raw, str(path))
+
+
+def _yaml(path: Path) -> object:
+    try:
+        return yaml.safe_load(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such configuration file") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: not a readable YAML file ({' '.join(str(error).split())})") from error
+
+
+def _validated(kind: type[Model], raw: object, source: str) -> Model:
+    try:
+        return kind.model_validate(raw)
+    except ValidationError as error:
+        raise InputError("; ".join(_fault(source, fault) for fault in error.errors())) from error
+
+
+def _fault(source: str, fault: Any) -> str:
+    place = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        return f"{source}: unknown key '{place}'; remove it or correct its name"
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{source}: {place}: {message}" if place else f"{source}: {message}"
+
+
+def flags_of(section: Section) -> str:
+    """A section as command-line options: `--alpha 0.45 --classes TUM --classes STR`. None is left out."""
+    words: list[str] = []
+    for name, value in section.model_dump().items():
+        option = "--" + name.replace("_", "-")
+        if isinstance(value, bool):
+            words += [option] if value else []
+        elif isinstance(value, tuple | list):
+            words += [word for item in value for word in (option, str(item))]
+        elif value is not None:
+            words += [option, str(value)]
+    return shlex.join(words)
