@@ -7,19 +7,21 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from wsi.atomic import writing
 from wsi.errors import InputError
 
 SLIDE_ENDINGS = (
-    (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".dcm")
-    + (".ome.zarr", ".zarr")
+    *(".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".dcm"),
+    *(".ome.zarr", ".zarr"),
 )
 COLUMNS = ("slide", "id", "case", "mpp", "label", "annotation", "split", "note")
 SPLITS = ("", "train", "val", "test")
+_NOT_MPP = -1.0
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -59,9 +61,19 @@ class Cohort:
             writer.writeheader()
             writer.writerows({**asdict(slide), "mpp": slide.mpp or ""} for slide in self.slides)
 
-    def to_json(self) -> str:
-        """The cohort as one line of JSON."""
-        return json.dumps([asdict(slide) for slide in self.slides])
+    @classmethod
+    def load(cls, path: Path) -> Cohort:
+        """Read cohort.csv."""
+        try:
+            with path.open(newline="", encoding="utf-8") as stream:
+                rows: list[dict[str, Any]] = list(csv.DictReader(stream))
+            return cls(tuple(CohortSlide(**{**row, "mpp": float(row["mpp"]) if row["mpp"] else None}) for row in rows))
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise InputError(f"{path}: not a cohort.csv of a run ({error}); start the run first") from error
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of all that the cohort says."""
+        return hashlib.sha256(json.dumps([asdict(slide) for slide in self.slides]).encode()).hexdigest()
 
 
 def load_cohort(folder: Path | None, sheet: Path | None) -> Cohort:
@@ -79,9 +91,7 @@ def load_cohort(folder: Path | None, sheet: Path | None) -> Cohort:
     if not found:
         raise InputError(f"{folder}: no slide in it or below it (looked for {' '.join(SLIDE_ENDINGS)})")
     ids = unique_ids([path.relative_to(folder) for path in found])
-    return Cohort(
-        tuple(CohortSlide(slide_id, str(path)) for slide_id, path in zip(ids, found, strict=True))
-    )
+    return Cohort(tuple(CohortSlide(slide_id, str(path)) for slide_id, path in zip(ids, found, strict=True)))
 
 
 def _slides_in(folder: Path) -> Iterable[Path]:
@@ -120,8 +130,11 @@ def _safe(text: str) -> str:
 def read_sheet(path: Path, root: Path) -> Cohort:
     """The cohort of a CSV sheet; relative paths in it start at `root`."""
     rows = _rows(path)
-    faults: list[str] = []
-    slides = [_slide(row, root, lambda fault, n=number: faults.append(f"{path}, row {n}, {fault}")) for number, row in rows]
+    slides, faults = [], []
+    for number, row in rows:
+        slide, wrong = _slide(row, root)
+        slides.append(slide)
+        faults += [f"{path}, row {number}, {fault}" for fault in wrong]
     given = [slide.id for slide in slides]
     derived = unique_ids([_relative(Path(slide.slide), root) for slide in slides])
     slides = [replace(slide, id=slide.id or name) for slide, name in zip(slides, derived, strict=True)]
@@ -143,8 +156,10 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
             reader = csv.DictReader(stream, restkey="(more)", strict=True)
             names = [name.strip() for name in reader.fieldnames or []]
             reader.fieldnames = names
-            rows = [(number, {k: (v or "").strip() for k, v in row.items() if isinstance(v, str | None)})
-                    for number, row in enumerate(reader, start=2)]
+            rows = [
+                (number, {k: (v or "").strip() for k, v in row.items() if isinstance(v, str | None)})
+                for number, row in enumerate(reader, start=2)
+            ]
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such sheet") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -153,47 +168,54 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
         raise InputError(f"{path}: column 'slide' is missing; the columns are {', '.join(COLUMNS)} (slide is needed)")
     unknown = [name for name in names if name not in COLUMNS]
     if unknown:
-        raise InputError(f"{path}: unknown column {', '.join(map(repr, unknown))}; the columns are {', '.join(COLUMNS)}")
+        raise InputError(
+            f"{path}: unknown column {', '.join(map(repr, unknown))}; the columns are {', '.join(COLUMNS)}"
+        )
     rows = [(number, row) for number, row in rows if any(row.values())]
     if not rows:
         raise InputError(f"{path}: no slides in it")
     return rows
 
 
-def _slide(row: dict[str, str], root: Path, fault: Callable[[str], None]) -> CohortSlide:
+def _slide(row: dict[str, str], root: Path) -> tuple[CohortSlide, list[str]]:
+    """The slide of a row, and what is wrong with it: "column: fault"."""
+    faults: list[str] = []
+
     def existing(column: str) -> str:
         text = row.get(column, "")
         if text and not (root / text).exists():
-            fault(f"{column}: no such file {root / text}")
+            faults.append(f"{column}: no such file {root / text}")
         return str(root / text) if text else ""
 
     if not row["slide"]:
-        fault("slide: empty")
+        faults.append("slide: empty")
     if row.get("id") and not _SAFE_ID.fullmatch(row["id"]):
-        fault(f"id: '{row['id']}' must be letters, digits, '.', '_' or '-'")
+        faults.append(f"id: '{row['id']}' must be letters, digits, '.', '_' or '-'")
     if row.get("split", "") not in SPLITS:
-        fault(f"split: '{row['split']}' is none of {', '.join(SPLITS[1:])} or empty")
-    return CohortSlide(
+        faults.append(f"split: '{row['split']}' is none of {', '.join(SPLITS[1:])} or empty")
+    mpp = _mpp(row.get("mpp", ""))
+    if mpp == _NOT_MPP:
+        faults.append(f"mpp: '{row['mpp']}' is not µm per pixel; give a number such as 0.5, or leave it empty")
+    slide = CohortSlide(
         id=row.get("id", ""),
         slide=existing("slide"),
         case=row.get("case", ""),
-        mpp=_mpp(row.get("mpp", ""), fault),
+        mpp=mpp,
         label=row.get("label", ""),
         annotation=existing("annotation"),
         split=row.get("split", ""),
         note=row.get("note", ""),
     )
+    return slide, faults
 
 
-def _mpp(text: str, fault: Callable[[str], None]) -> float | None:
+def _mpp(text: str) -> float | None:
+    """µm per pixel; None where the cell is empty, _NOT_MPP where it holds something else."""
     try:
         value = float(text) if text else None
     except ValueError:
-        value = -1.0
-    if value is not None and not 0 < value < 1000:
-        fault(f"mpp: '{text}' is not µm per pixel; give a number such as 0.5, or leave it empty")
-        return None
-    return value
+        return _NOT_MPP
+    return value if value is None or 0 < value < 1000 else _NOT_MPP
 
 
 def _relative(path: Path, root: Path) -> Path:

@@ -42,7 +42,7 @@ class Section(BaseModel):
 class TissueConfig(Section):
     """Finding tissue at low power."""
 
-    mpp: Positive = Field(8.0, description="resolution of the mask, µm per px")
+    mask_mpp: Positive = Field(8.0, description="resolution of the mask, µm per px")
     min_area_mm2: Annotated[float, Field(ge=0)] = Field(0.02, description="smaller pieces are dust")
     max_hole_mm2: Annotated[float, Field(ge=0)] = Field(0.05, description="smaller holes are filled")
 

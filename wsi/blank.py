@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
-import dask
 import numpy as np
-from dask.diagnostics import Callback
+from dask.base import compute
+from dask.callbacks import Callback
+from dask.delayed import delayed
 from numpy.typing import NDArray
 
 from wsi.geometry import TileGrid
@@ -55,7 +57,8 @@ class TileStats:
             [1, 2, 3],
             default=0,
         )
-        return np.array(REASONS)[chosen]
+        reasons: NDArray[np.str_] = np.array(REASONS)[chosen]
+        return reasons
 
 
 def measure(pixels: NDArray[np.uint8], bright_level: int) -> tuple[NDArray[np.float32], ...]:
@@ -72,23 +75,23 @@ def tile_stats(
     wanted: NDArray[np.bool_],
     options: BlankOptions,
     *,
+    mpp: float | None = None,
     scheduler: str | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> TileStats:
     """Measure the wanted tiles of a grid; wanted is (rows, cols) bool.
 
-    slide_path: a slide or slide.json that every worker can open. scheduler: address of a running Dask scheduler
-    (tcp://...); None: threads of this process. progress is told the share done, 0 to 1.
+    slide_path: a slide or slide.json that every worker can open, with `mpp` where the file does not say it.
+    scheduler: address of a running Dask scheduler (tcp://...); None: threads of this process. progress is told
+    the share done, 0 to 1.
     """
     band = max(1, BLOCK_PX // grid.spec.stride_px)
     tops = [top for top in range(0, grid.rows, band) if wanted[top : top + band].any()]
-    work = dask.delayed(_band_stats, pure=False)
-    tasks = [work(slide_path, grid, wanted[top : top + band], top, options.bright_level) for top in tops]
+    work = delayed(_band_stats, pure=False)
+    tasks = [work(slide_path, mpp, grid, wanted[top : top + band], top, options.bright_level) for top in tops]
     done = _compute(tasks, scheduler, progress)
     columns = [np.concatenate([part[i] for part in done]) if done else np.empty(0) for i in range(4)]
-    return TileStats(
-        columns[0].astype(np.int64), *(column.astype(np.float32) for column in columns[1:])
-    )
+    return TileStats(columns[0].astype(np.int64), *(column.astype(np.float32) for column in columns[1:]))
 
 
 def _compute(
@@ -96,39 +99,39 @@ def _compute(
 ) -> list[tuple[NDArray[np.float32], ...]]:
     if scheduler is None:
         with _Told(progress):
-            return list(dask.compute(*tasks, scheduler="threads"))
-    from distributed import Client  # noqa: PLC0415 - a second to import, for those who ask for it
+            return list(compute(*tasks, scheduler="threads"))
+    from distributed import Client
 
     with Client(scheduler, timeout="30s") as client:
         return list(client.gather(client.compute(tasks)))
 
 
 def _band_stats(
-    slide_path: Path, grid: TileGrid, wanted: NDArray[np.bool_], top: int, bright_level: int
+    slide_path: Path, mpp: float | None, grid: TileGrid, wanted: NDArray[np.bool_], top: int, bright_level: int
 ) -> tuple[NDArray[np.float32], ...]:
-    slide = _kept_open(slide_path)
+    slide = _kept_open(slide_path, mpp)
     rows = np.zeros((grid.rows, grid.cols), bool)
     rows[top : top + len(wanted)] = wanted
-    parts = [
-        (block.index, *measure(block.pixels, bright_level)) for block in read_tiles(slide, grid, rows)
-    ]
+    parts = [(block.index, *measure(block.pixels, bright_level)) for block in read_tiles(slide, grid, rows)]
     return tuple(np.concatenate([part[i] for part in parts]) for i in range(4))
 
 
 @lru_cache(maxsize=4)
-def _kept_open(slide_path: Path) -> Slide:
+def _kept_open(slide_path: Path, mpp: float | None) -> Slide:
     """A worker opens a slide once, not once a band."""
-    return open_slide(slide_path)
+    return open_slide(slide_path, mpp)
 
 
-class _Told(Callback):  # type: ignore[misc]  # dask has no types for it
+class _Told(Callback):
     """Tells `progress` the share of Dask tasks done."""
 
     def __init__(self, progress: Callable[[float], None] | None) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._progress = progress
 
-    def _posttask(self, key: object, result: object, dsk: object, state: dict[str, list[object]], worker: object) -> None:
+    def _posttask(self, *event: Any) -> None:
+        # Dask hands over (key, result, graph, state, worker).
+        state = event[3]
         if self._progress is not None:
-            done, ahead = len(state["finished"]), sum(len(state[name]) for name in ("ready", "waiting", "running"))
-            self._progress(done / max(1, done + ahead))
+            done, left = len(state["finished"]), sum(len(state[name]) for name in ("ready", "waiting", "running"))
+            self._progress(done / max(1, done + left))

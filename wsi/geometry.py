@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ from wsi.errors import InputError, MppError
 # A level may be built from rounded sizes: 4001 px halved is 2000 or 2001. A ratio this close to a whole
 # number is that number, and is then exact.
 _WHOLE_TOLERANCE = 2e-3
+
+MPP_REMEDY = "give it by hand (--mpp; `tesela tiles`: --slide-mpp) or in the column 'mpp' of the sheet"
 
 
 @dataclass(frozen=True)
@@ -131,9 +134,7 @@ class TileGrid:
         Raises MppError where mpp is unknown, or coarser than the tiles' and upsampling was not allowed.
         """
         if mpp is None:
-            raise MppError(
-                f"{name}: no mpp in the file; give one with --mpp, or in the column 'mpp' of the sheet"
-            )
+            raise MppError(f"{name}: no mpp in the file; {MPP_REMEDY}")
         if max(mpp) > spec.mpp * 1.02 and not allow_upsample:
             raise MppError(
                 f"{name}: {spec.mpp:g} mpp asked, the finest level has {max(mpp):.4g}; "
@@ -189,6 +190,7 @@ class TileGrid:
         return np.stack([xs.ravel(), ys.ravel(), widths.ravel(), heights.ravel()], axis=1)
 
 
-def _rounded(values: NDArray[np.float64]) -> NDArray[np.int64]:
+def _rounded(values: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
     # np.rint and round() both take halves to the even side, so that `boxes` and `box` agree.
-    return np.rint(values).astype(np.int64)
+    whole_px: NDArray[np.int64] = np.rint(values).astype(np.int64)
+    return whole_px

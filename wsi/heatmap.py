@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import zarr
@@ -43,7 +44,7 @@ class Heatmap:
                 "omero": {"channels": self._channels()},
             }
 
-    def _multiscale(self) -> dict[str, object]:
+    def _multiscale(self) -> dict[str, Any]:
         transformations = [
             {"type": "scale", "scale": [1.0, self.um_per_cell[1], self.um_per_cell[0]]},
             {"type": "translation", "translation": [0.0, self.offset_um[1], self.offset_um[0]]},
@@ -58,7 +59,7 @@ class Heatmap:
             "datasets": [{"path": "0", "coordinateTransformations": transformations}],
         }
 
-    def _channels(self) -> list[dict[str, object]]:
+    def _channels(self) -> list[dict[str, Any]]:
         colours = class_colours(self.classes)
         window = {"min": 0.0, "max": 1.0, "start": 0.0, "end": 1.0}
         return [

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 
@@ -49,7 +50,12 @@ def write_preview(
     figure = Figure(figsize=(shown[0] + side_inches, shown[1] + foot_inches), dpi=_DPI, facecolor="white")
     total = figure.get_size_inches()
     axes = figure.add_axes(
-        (0, foot_inches / total[1] + (shown[1] - height / _DPI) / total[1], width / _DPI / total[0], height / _DPI / total[1])
+        (
+            0,
+            foot_inches / total[1] + (shown[1] - height / _DPI) / total[1],
+            width / _DPI / total[0],
+            height / _DPI / total[1],
+        )
     )
     axes.imshow(picture, interpolation="nearest", aspect="equal")
     axes.set_axis_off()
@@ -105,8 +111,6 @@ def _legend(figure: Figure, left: float, painter: Painter, scores: TileScores, o
         bbox_to_anchor=(left, 0.99),
         frameon=False,
         fontsize=8,
-        title="Most probable class",
-        title_fontsize=9,
         labelspacing=0.7,
         alignment="left",
     )
@@ -115,4 +119,4 @@ def _legend(figure: Figure, left: float, painter: Painter, scores: TileScores, o
         note += f"\nbelow {options.threshold:g}: not painted"
     if not scores.scored.any():
         note = "No tile was scored:\nno tissue was found."
-    legend.set_title(f"Most probable class\n{note}", prop={"size": 8})
+    legend.set_title(f"Most probable class\n{note}", prop=FontProperties(size=8))

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import struct
 import tempfile
+import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import cv2
 import imagecodecs
@@ -36,7 +38,7 @@ class PyramidOptions:
 
     @property
     def compression(self) -> str:
-        """tifffile's name of the codec."""
+        """Tifffile's name of the codec."""
         return "jpeg" if self.quality else "adobe_deflate"
 
     def encode(self, tile: NDArray[np.uint8]) -> bytes:
@@ -47,7 +49,7 @@ class PyramidOptions:
                     tile, level=self.quality, colorspace="RGB", outcolorspace="YCBCR", subsampling="420"
                 )
             )
-        return bytes(imagecodecs.zlib_encode(tile, level=6))
+        return bytes(imagecodecs.zlib_encode(tile.tobytes(), level=6))
 
 
 def level_sizes(width: int, height: int, tile_px: int) -> list[tuple[int, int]]:
@@ -63,7 +65,7 @@ def write_pyramid(
     bands: Iterable[NDArray[np.uint8]],
     size: tuple[int, int],
     mpp: tuple[float, float] | None,
-    options: PyramidOptions = PyramidOptions(),  # noqa: B008 - frozen, so sharing it is safe
+    options: PyramidOptions = PyramidOptions(),
     icc_profile: bytes | None = None,
 ) -> None:
     """Write an RGB pyramid to `path`, which has its name only once it is whole.
@@ -74,6 +76,8 @@ def write_pyramid(
     sizes = level_sizes(*size, options.tile_px)
     levels = [_Level(width, height, options) for width, height in sizes]
     with writing(path) as temporary:
+        # A UUID of its own making would differ in every run.
+        identity = uuid.uuid5(uuid.NAMESPACE_OID, f"{path.parent.name}/{path.name} {size}")
         with tifffile.TiffWriter(temporary, bigtiff=True, ome=True) as tiff:
             for index, level in enumerate(levels):
                 tiff.write(
@@ -85,22 +89,22 @@ def write_pyramid(
                     compression=options.compression,
                     subifds=len(levels) - 1 if index == 0 else 0,
                     subfiletype=0 if index == 0 else 1,
-                    metadata=_ome_metadata(mpp) if index == 0 else None,
+                    metadata=_ome_metadata(mpp, identity) if index == 0 else None,
                     iccprofile=icc_profile if index == 0 else None,
                     **_resolution(mpp, 2**index),
                 )
         _link_levels(temporary)
 
 
-def _ome_metadata(mpp: tuple[float, float] | None) -> dict[str, object]:
-    metadata: dict[str, object] = {"axes": "YXS"}
+def _ome_metadata(mpp: tuple[float, float] | None, identity: uuid.UUID) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"axes": "YXS", "UUID": f"urn:uuid:{identity}"}
     if mpp is not None:
         metadata |= {"PhysicalSizeX": mpp[0], "PhysicalSizeXUnit": "µm"}
         metadata |= {"PhysicalSizeY": mpp[1], "PhysicalSizeYUnit": "µm"}
     return metadata
 
 
-def _resolution(mpp: tuple[float, float] | None, downsample: int) -> dict[str, object]:
+def _resolution(mpp: tuple[float, float] | None, downsample: int) -> dict[str, Any]:
     if mpp is None:
         return {}
     return {"resolution": (1e4 / mpp[0] / downsample, 1e4 / mpp[1] / downsample), "resolutionunit": "CENTIMETER"}
@@ -210,7 +214,7 @@ def _link_levels(path: Path) -> None:
         offsets = [first.offset, *(page.offset for page in first.pages or ())]
         order = tiff.byteorder
     with path.open("r+b") as stream:
-        for here, following in zip(offsets, offsets[1:], strict=False):
+        for here, following in pairwise(offsets):
             stream.seek(here)
             (entries,) = struct.unpack(order + "Q", stream.read(8))
             stream.seek(here + 8 + 20 * entries)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import shapely
@@ -19,7 +21,7 @@ def polygons_of(mask: NDArray[np.bool_], px_size: tuple[float, float]) -> list[P
     contours, hierarchy = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     if hierarchy is None:
         return []
-    holes: dict[int, list[NDArray[np.int32]]] = {}
+    holes: dict[int, list[NDArray[Any]]] = {}
     for contour, (_, _, _, parent) in zip(contours, hierarchy[0], strict=True):
         if parent >= 0 and len(contour) > 3:
             holes.setdefault(int(parent), []).append(contour[:, 0])
@@ -32,7 +34,7 @@ def polygons_of(mask: NDArray[np.bool_], px_size: tuple[float, float]) -> list[P
     return [polygon for polygon in moved if polygon.area > 0]
 
 
-def _outline(shell: NDArray[np.int32], holes: list[NDArray[np.int32]]) -> list[Polygon]:
+def _outline(shell: NDArray[Any], holes: list[NDArray[Any]]) -> list[Polygon]:
     """A contour through pixel centres, grown by half a px to the pixels' borders."""
     core: BaseGeometry
     if len(shell) == 1:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from wsi.atomic import write_json
 from wsi.errors import InputError, MppError
-from wsi.geometry import Box, Level
+from wsi.geometry import MPP_REMEDY, Box, Level
 from wsi.readers import Reader, open_reader
 
 _FINGERPRINT_BYTES = 1 << 20
@@ -94,9 +94,7 @@ class Slide:
     def require_mpp(self) -> tuple[float, float]:
         """(x, y) µm per level-0 px; raises MppError, with the remedy, where unknown."""
         if self.mpp is None:
-            raise MppError(
-                f"{self.name}: no mpp in the file; give one with --mpp, or in the column 'mpp' of the sheet"
-            )
+            raise MppError(f"{self.name}: no mpp in the file; {MPP_REMEDY}")
         return self.mpp
 
     def read(self, box: Box, mpp: float | None = None) -> NDArray[np.uint8]:
@@ -108,9 +106,7 @@ class Slide:
         if mpp is None:
             return self.read_to(box, (box.width, box.height))
         own = self.require_mpp()
-        return self.read_to(
-            box, (max(1, round(box.width * own[0] / mpp)), max(1, round(box.height * own[1] / mpp)))
-        )
+        return self.read_to(box, (max(1, round(box.width * own[0] / mpp)), max(1, round(box.height * own[1] / mpp))))
 
     def read_to(self, box: Box, size_px: tuple[int, int]) -> NDArray[np.uint8]:
         """(height, width, 3) RGB of a level-0 box, resampled to `size_px` (width, height).

@@ -66,9 +66,10 @@ def ahead(items: Iterator[T], depth: int = 2) -> Iterator[T]:
     def put(entry: tuple[T | None, BaseException | None]) -> None:
         while not stopped.is_set():
             try:
-                return waiting.put(entry, timeout=0.1)
+                waiting.put(entry, timeout=0.1)
             except queue.Full:
                 continue
+            return
 
     def work() -> None:
         try:

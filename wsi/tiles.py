@@ -41,6 +41,7 @@ def make_tiles(
     min_tissue: float,
     blank: BlankOptions,
     *,
+    mpp: float | None = None,
     scheduler: str | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> pa.Table:
@@ -55,6 +56,7 @@ def make_tiles(
         grid,
         wanted.reshape(grid.rows, grid.cols),
         blank,
+        mpp=mpp,
         scheduler=scheduler,
         progress=progress,
     )

@@ -32,9 +32,9 @@ _STAIN_NOT_INK = 0.5
 
 @dataclass(frozen=True)
 class TissueOptions:
-    """mpp: resolution of the mask. Areas in mm²: smaller pieces are dust, smaller holes are filled."""
+    """mask_mpp: resolution of the mask. Areas in mm²: smaller pieces are dust, smaller holes are filled."""
 
-    mpp: float = 8.0
+    mask_mpp: float = 8.0
     min_area_mm2: float = 0.02
     max_hole_mm2: float = 0.05
 
@@ -47,7 +47,9 @@ class TissueMask:
     px_size: tuple[float, float]
 
     @classmethod
-    def of_regions(cls, regions: list[Region], size: tuple[int, int], px_um: float, mpp: tuple[float, float]) -> TissueMask:
+    def of_regions(
+        cls, regions: list[Region], size: tuple[int, int], px_um: float, mpp: tuple[float, float]
+    ) -> TissueMask:
         """The mask of outlines in level-0 px (as ingest or a person wrote them), with pixels of `px_um` µm."""
         shape, px_size = _mask_frame(size, px_um, mpp)
         return cls(rasterise(shapely.union_all([region.polygon for region in regions]), shape, px_size), px_size)
@@ -82,7 +84,7 @@ def find_tissue(slide: Slide, options: TissueOptions) -> tuple[TissueMask, dict[
     of a stitched background stay out; a second, lower threshold then follows each piece to its pale border.
     """
     mpp = slide.require_mpp()
-    px_um = max(options.mpp, *mpp)
+    px_um = max(options.mask_mpp, *mpp)
     shape, px_size = _mask_frame(slide.size, px_um, mpp)
     rgb = slide.read_to(slide.bounds, (shape[1], shape[0]))
     background = background_rgb(rgb)

@@ -65,9 +65,7 @@ def over_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _header(slide: openslide.OpenSlide) -> Header:
     properties = slide.properties
-    levels = tuple(
-        Level(*size, downsample_of(slide.dimensions, size)) for size in slide.level_dimensions
-    )
+    levels = tuple(Level(*size, downsample_of(slide.dimensions, size)) for size in slide.level_dimensions)
     mpp, notes = _mpp(properties.get(openslide.PROPERTY_NAME_MPP_X), properties.get(openslide.PROPERTY_NAME_MPP_Y))
     power = _number(properties.get(openslide.PROPERTY_NAME_OBJECTIVE_POWER))
     offset = (

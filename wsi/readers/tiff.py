@@ -202,9 +202,7 @@ def _tile_size(page: tifffile.TiffPage) -> tuple[int, int]:
     return int(page.imagewidth), min(int(page.rowsperstrip), int(page.imagelength))
 
 
-def _decoder(
-    page: tifffile.TiffPage, tile_height: int, tile_width: int
-) -> Callable[[bytes, int], NDArray[np.uint8]]:
+def _decoder(page: tifffile.TiffPage, tile_height: int, tile_width: int) -> Callable[[bytes, int], NDArray[np.uint8]]:
     # Touched here so that nothing is read from tifffile's own handle later: it is closed by then.
     decode, tables, header = page.decode, page.jpegtables, page.jpegheader
     colormap = page.colormap if page.photometric == tifffile.PHOTOMETRIC.PALETTE else None

@@ -56,4 +56,4 @@ def to_rgb(
 
 
 def _eight_bits(values: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8]:
-    return values if values.dtype == np.uint8 else (values >> 8).astype(np.uint8)
+    return np.asarray(values if values.dtype == np.uint8 else values >> 8, np.uint8)

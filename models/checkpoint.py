@@ -1,0 +1,166 @@
+"""A checkpoint: weights as safetensors, and beside them everything they need to be used rightly, as JSON.
+
+<folder>/model.safetensors   weights; no pickle, so that a file from a stranger cannot run code
+<folder>/model.json          architecture, classes, tile specification, normalisation, provenance, SHA-256
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from models.network import build, head_size, one_line
+from wsi.atomic import write_json, writing
+from wsi.errors import InputError, MismatchError
+from wsi.geometry import TileGrid, TileSpec
+
+FORMAT = "tesela-checkpoint/1"
+WEIGHTS = "model.safetensors"
+DESCRIPTION = "model.json"
+_MPP_TOLERANCE = 0.02  # scanners of one make differ by about 1 %; a wrong level differs by 2×
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a model was trained on and how its inputs are made; the weights lie beside it.
+
+    mean, std: (3,) RGB, of pixels scaled to 0..1. classes: in the order of the head's outputs.
+    temperature: logits are divided by it before the softmax. thresholds: class → probability, None where unset.
+    """
+
+    architecture: str
+    classes: tuple[str, ...]
+    tile: TileSpec
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    temperature: float = 1.0
+    thresholds: dict[str, float] | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(set(self.classes)) != len(self.classes) or len(self.classes) < 2:
+            raise InputError(f"a model needs two or more different classes, not {list(self.classes)}")
+        if not self.temperature > 0:
+            raise InputError(f"temperature is {self.temperature}; it must be above 0")
+        unknown = sorted(set(self.thresholds or ()) - set(self.classes))
+        if unknown:
+            raise InputError(f"thresholds name {unknown}, but the classes are {list(self.classes)}")
+
+    def check_grid(self, grid: TileGrid, name: str) -> None:
+        """Raise MismatchError where the tiles of slide `name` are not what the model was trained on."""
+        own, other = self.tile, grid.spec
+        if own.size_px != other.size_px or abs(other.mpp / own.mpp - 1) > _MPP_TOLERANCE:
+            raise MismatchError(
+                f"{name}: the tiles are {other.size_px} px at {other.mpp:g} mpp, but the model was trained on "
+                f"{own.size_px} px at {own.mpp:g} mpp; tile the slide with --size {own.size_px} "
+                f"--mpp {own.mpp:g}, or use another model"
+            )
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, state_dict: Mapping[str, torch.Tensor]) -> None:
+    """Write `folder`/model.safetensors, then model.json with its SHA-256.
+
+    A run killed between the two leaves a pair that `load_checkpoint` refuses by its hash.
+    """
+    weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state_dict.items()}
+    with writing(folder / WEIGHTS) as temporary:
+        save_file(weights, temporary, metadata={"format": "pt"})
+        digest = _sha256(temporary)
+    write_json(folder / DESCRIPTION, {"format": FORMAT, "weights_sha256": digest, **asdict(checkpoint)})
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """What model.json says, without the weights. Raises InputError where there is no valid one."""
+    return _parse(folder)[0]
+
+
+def load_checkpoint(folder: Path) -> tuple[Checkpoint, torch.nn.Module]:
+    """The checkpoint and its network, on the CPU, in eval mode.
+
+    Raises InputError, in one line, where a file is missing, damaged, or the two do not belong together.
+    """
+    checkpoint, expected = _parse(folder)
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise InputError(f"{folder}: {DESCRIPTION} is there, but {WEIGHTS} is missing; copy both files")
+    try:
+        weights = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path}: not a safetensors file ({one_line(error)}); copy or train it again") from error
+    found = _sha256(path)
+    if found != expected:
+        raise InputError(
+            f"{path}: SHA-256 is {found[:12]}…, {DESCRIPTION} expects {expected[:12]}…; "
+            "the two files are of different trainings, or one is damaged: copy both again"
+        )
+    network = build(checkpoint.architecture, len(checkpoint.classes), False, checkpoint.tile.size_px)
+    outputs = head_size(network, weights)
+    if outputs is not None and outputs != len(checkpoint.classes):
+        raise InputError(
+            f"{folder}: the weights have {outputs} outputs, but {DESCRIPTION} names "
+            f"{len(checkpoint.classes)} classes: {', '.join(checkpoint.classes)}"
+        )
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise InputError(f"{path}: not weights of {checkpoint.architecture} ({one_line(error)})") from error
+    return checkpoint, network.eval()
+
+
+def _parse(folder: Path) -> tuple[Checkpoint, str]:
+    path = folder / DESCRIPTION
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such model folder; `tesela train` writes one")
+    if not path.is_file():
+        raise InputError(f"{folder}: no {DESCRIPTION} in it, so it is not a model; `tesela train` writes one")
+    try:
+        raw = json.loads(path.read_text("utf-8"))
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path}: not JSON ({one_line(error)}); copy the model again") from error
+    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+        found = raw.get("format") if isinstance(raw, dict) else type(raw).__name__
+        raise InputError(f"{path}: its format is {found!r}, not {FORMAT!r}; use a model that `tesela train` wrote")
+    try:
+        return _from_json(raw), str(raw["weights_sha256"])
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except KeyError as error:
+        raise InputError(f"{path}: {error.args[0]!r} is missing; copy the model again") from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path}: not what `tesela train` writes ({one_line(error)})") from error
+
+
+def _from_json(raw: dict[str, Any]) -> Checkpoint:
+    known = {"format", "weights_sha256", *Checkpoint.__dataclass_fields__}
+    unknown = sorted(set(raw) - known)
+    if unknown:
+        raise InputError(f"unknown keys {unknown}; a newer Tesela may have written it")
+    tile, thresholds = raw["tile"], raw["thresholds"]
+    return Checkpoint(
+        architecture=str(raw["architecture"]),
+        classes=tuple(str(name) for name in raw["classes"]),
+        tile=TileSpec(int(tile["size_px"]), float(tile["mpp"]), int(tile["stride_px"])),
+        mean=_triple(raw["mean"]),
+        std=_triple(raw["std"]),
+        temperature=float(raw["temperature"]),
+        thresholds=None if thresholds is None else {str(k): float(v) for k, v in thresholds.items()},
+        provenance=dict(raw["provenance"]),
+    )
+
+
+def _triple(values: Any) -> tuple[float, float, float]:
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,123 @@
+"""What a person sees while a model trains: a bar on a terminal, one line an epoch elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """One epoch: mean training loss, figures on the validation tiles, training speed."""
+
+    epoch: int
+    epochs: int
+    loss: float
+    val_loss: float
+    val_accuracy: float
+    val_balanced_accuracy: float
+    learning_rate: float
+    tiles_per_s: float
+    seconds: float
+    best: bool
+
+    def line(self) -> str:
+        """The epoch in one line."""
+        return (
+            f"epoch {self.epoch}/{self.epochs}  loss {self.loss:.4f}  val loss {self.val_loss:.4f}  "
+            f"val balanced accuracy {self.val_balanced_accuracy:.4f}  {self.tiles_per_s:.0f} tiles/s"
+            f"{'  best' if self.best else ''}"
+        )
+
+
+class Reporter(Protocol):
+    """Told of every batch and every epoch; `stop` is called however the training ends."""
+
+    def start(self, epochs: int, tiles_per_epoch: int) -> None:
+        """Training begins."""
+
+    def batch(self, epoch: int, tiles: int, loss: float) -> None:
+        """A batch of `tiles` was learned from; epochs count from 1."""
+
+    def epoch(self, report: EpochReport) -> None:
+        """An epoch was trained and validated."""
+
+    def stop(self) -> None:
+        """Training is over, or failed."""
+
+
+class SilentReporter:
+    """Says nothing."""
+
+    def start(self, epochs: int, tiles_per_epoch: int) -> None:
+        """Nothing."""
+
+    def batch(self, epoch: int, tiles: int, loss: float) -> None:
+        """Nothing."""
+
+    def epoch(self, report: EpochReport) -> None:
+        """Nothing."""
+
+    def stop(self) -> None:
+        """Nothing."""
+
+
+class ConsoleReporter:
+    """A Rich bar where stderr is a terminal; else plain lines that a log file can hold."""
+
+    def __init__(self) -> None:
+        self._console = Console(file=sys.stderr)
+        self._progress: Progress | None = None
+        self._val = "-"
+        self._epochs = 0
+        self._epoch_began = (0, 0.0)
+        self._done_in_epoch = 0
+
+    def start(self, epochs: int, tiles_per_epoch: int) -> None:
+        """Show the bar, empty."""
+        self._epochs = epochs
+        if not self._console.is_terminal:
+            return
+        self._progress = Progress(
+            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+            BarColumn(bar_width=20),
+            TextColumn("loss {task.fields[loss]}  val {task.fields[val]}  {task.fields[speed]} tiles/s"),
+            TimeRemainingColumn(),
+            console=self._console,
+        )
+        self._progress.add_task(
+            "train", total=epochs * tiles_per_epoch, epoch=1, epochs=epochs, loss="-", val="-", speed="-"
+        )
+        self._progress.start()
+
+    def batch(self, epoch: int, tiles: int, loss: float) -> None:
+        """Move the bar by `tiles`."""
+        if self._progress is None:
+            return
+        now = time.perf_counter()
+        if self._epoch_began[0] != epoch:
+            self._epoch_began, self._done_in_epoch = (epoch, now), 0
+        else:  # the first batch of an epoch only starts the clock
+            self._done_in_epoch += tiles
+        elapsed = now - self._epoch_began[1]
+        speed = f"{self._done_in_epoch / elapsed:.0f}" if self._done_in_epoch else "-"
+        task = self._progress.task_ids[0]
+        self._progress.update(task, advance=tiles, epoch=epoch, loss=f"{loss:.3f}", val=self._val, speed=speed)
+
+    def epoch(self, report: EpochReport) -> None:
+        """Print the epoch's line, above the bar where there is one."""
+        self._val = f"{report.val_balanced_accuracy:.3f}"
+        if self._progress is not None:
+            self._progress.console.print(report.line(), highlight=False, soft_wrap=True)
+        else:
+            print(report.line(), file=sys.stderr, flush=True)  # noqa: T201  (a log line, not a leftover)
+
+    def stop(self) -> None:
+        """Take the bar away."""
+        if self._progress is not None:
+            self._progress.stop()

@@ -1,0 +1,47 @@
+"""Import timm from here: `from models.torch_setup import timm`. Also the one place that seeds.
+
+timm imports torchvision. On a machine with a CPU-only torch, PyPI's torchvision wheel (built for CUDA) cannot
+load its compiled operators, and importing it dies with "operator torchvision::nms does not exist", although
+nothing here ever calls that operator. Declaring its signature is enough for the import to succeed.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from typing import Any
+
+import numpy as np
+import torch
+
+_SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+_libraries: list[torch.library.Library] = []  # an operator lives only as long as its library object
+
+
+def _make_torchvision_importable() -> None:
+    try:
+        import torchvision  # noqa: F401, PLC0415  (imported to see whether it can be)
+    except RuntimeError as error:
+        if "torchvision::nms" not in str(error):
+            raise
+        for name in [n for n in sys.modules if n.split(".")[0] == "torchvision"]:
+            del sys.modules[name]  # half-imported: the second try must start afresh
+        library: Any = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+        library.define(f"nms{_SCHEMA}")
+        library.define(f"qnms{_SCHEMA}")
+        _libraries.append(library)
+
+
+_make_torchvision_importable()
+
+import timm  # noqa: E402  (only now can it be imported)
+from timm.utils.model_ema import ModelEmaV3  # noqa: E402
+
+__all__ = ["ModelEmaV3", "seed_everything", "timm"]
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and torch (every device); the same seed gives the same run on a CPU."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)

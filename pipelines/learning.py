@@ -1,0 +1,104 @@
+"""The stages that need torch, apart from the others so that those start without it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from models.data import LabelledSlide, TileSet, read_folder, read_slides
+from models.predict import PredictOptions, Scorer
+from models.train import TrainSettings
+from models.train import train as train_model
+from pipelines import stages
+from pipelines.config import TrainConfig, TrainFile
+from pipelines.console import progress_bar
+from wsi.blank import BlankOptions
+from wsi.errors import InputError
+from wsi.slide import open_slide
+from wsi.tiles import candidates, grid_of, read_table
+from wsi.tissue import TissueOptions
+
+
+def train(
+    config: TrainFile,
+    out: Path,
+    *,
+    slides: tuple[LabelledSlide, ...] = (),
+    test_slides: tuple[LabelledSlide, ...] = (),
+    threads: int | None = None,
+) -> dict[str, object]:
+    """A model in `out`: model.safetensors, model.json, metrics.json, plots/. Returns provenance with metrics."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    chosen = config.train
+    train_set, test_set = _tile_sets(chosen, slides, test_slides)
+    settings = TrainSettings(
+        architecture=chosen.architecture,
+        tile=config.tile.spec,
+        epochs=chosen.epochs,
+        batch_size=chosen.batch_size,
+        learning_rate=chosen.learning_rate,
+        weight_decay=chosen.weight_decay,
+        label_smoothing=chosen.label_smoothing,
+        class_weights=chosen.class_weights,
+        augmentation=chosen.augmentation,
+        pretrained=Path(chosen.pretrained) if isinstance(chosen.pretrained, str) else chosen.pretrained,
+        val_fraction=chosen.val_fraction,
+        precision=chosen.precision,
+        seed=chosen.seed,
+    )
+    return train_model(settings, train_set, test_set, out).provenance
+
+
+def _tile_sets(
+    chosen: TrainConfig, slides: tuple[LabelledSlide, ...], test_slides: tuple[LabelledSlide, ...]
+) -> tuple[TileSet, TileSet | None]:
+    if chosen.slides:
+        if not slides:
+            raise InputError("train.slides is true, but no labelled slide was given (annotation, split: train)")
+        train_set = read_slides(slides)
+        return train_set, read_slides(test_slides, train_set.classes) if test_slides else None
+    if chosen.folder is None or chosen.source_mpp is None:
+        raise InputError("train.folder and train.source_mpp are needed, or train.slides: true")
+    test = read_folder(Path(chosen.test_folder), chosen.source_mpp) if chosen.test_folder else None
+    return read_folder(Path(chosen.folder), chosen.source_mpp), test
+
+
+def predict(
+    slide_path: Path,
+    tiles_path: Path | None,
+    model: Path,
+    out: Path,
+    options: PredictOptions,
+    *,
+    mpp: float | None = None,
+    threads: int | None = None,
+) -> dict[str, object]:
+    """predictions.parquet, heatmap.ome.zarr and summary.json in `out`; returns the summary.
+
+    Without `tiles_path`, tissue and tiles are found first, for the model's own tile size and mpp.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    scorer = Scorer(model, options)
+    if tiles_path is None:
+        tiles_path = out / "tiles.parquet"
+        spec = scorer.checkpoint.tile
+        stages.tiles(
+            slide_path,
+            tiles_path,
+            spec,
+            BlankOptions(),
+            min_tissue=0.2,
+            allow_upsample=False,
+            tissue_path=None,
+            tissue_options=TissueOptions(),
+            scheduler=None,
+            mpp=mpp,
+        )
+    table = read_table(tiles_path)
+    grid = grid_of(table, tiles_path)
+    with open_slide(slide_path, mpp) as slide, progress_bar(f"predict {out.name}") as told:
+        scores = scorer.score(slide, grid, candidates(table, grid), told)
+    return stages.write_scores(scores, tiles_path, out)

@@ -1,0 +1,45 @@
+# Training, where the configuration has a section `train`. Its sections lie beside the model, as it was trained.
+
+localrules:
+    train_settings,
+
+
+if run.trains:
+
+    rule train_settings:
+        output:
+            f"{run.model}/train.yaml",
+        log:
+            f"{run.folder}/logs/train_settings.log",
+        params:
+            sections=run.train_file,
+        shell:
+            "printf '%s\n' {params.sections:q} > {output:q} 2> {log:q}"
+
+    rule train:
+        input:
+            settings=rules.train_settings.output,
+            slides=[
+                f"{run.folder}/slides/{slide.id}/labels.parquet"
+                for slide in run.training_slides() + run.test_slides()
+            ],
+        output:
+            f"{run.model}/model.safetensors",
+            f"{run.model}/model.json",
+            f"{run.model}/metrics.json",
+            directory(f"{run.model}/plots"),
+        log:
+            f"{run.folder}/logs/train.log",
+        benchmark:
+            f"{run.folder}/benchmarks/train.tsv"
+        params:
+            out=run.model,
+            slides=run.slide_flags(),
+        threads: 8
+        resources:
+            mem_mb=lambda w, attempt: 8000 * attempt,
+            runtime=720,
+        shell:
+            # Shown as well as logged: it is the longest step, and a person waits for it.
+            "tesela train --config {input.settings:q} --out {params.out:q} --threads {threads} {params.slides}"
+            " 2>&1 | tee {log:q}"

@@ -1,0 +1,48 @@
+# The cohort as it was understood, and the report. The report is also written when slides failed.
+
+localrules:
+    cohort,
+    report,
+
+
+rule cohort:
+    output:
+        f"{run.folder}/cohort.csv",
+    log:
+        f"{run.folder}/logs/cohort.log",
+    params:
+        flags=run.cohort_flags(),
+        digest=run.cohort.digest(),
+    priority: 100
+    shell:
+        "tesela cohort {params.flags} --out {output:q} 2> {log:q}"
+
+
+rule report:
+    input:
+        rules.cohort.output,
+        run.of_slides("summary.json", "quality.json", "overlay.png", "overlay.ome.tif"),
+    output:
+        f"{run.folder}/report.html",
+        f"{run.folder}/status.json",
+        f"{run.folder}/cohort.parquet",
+    log:
+        f"{run.folder}/logs/report.log",
+    benchmark:
+        f"{run.folder}/benchmarks/report.tsv"
+    params:
+        run=run.folder,
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=20,
+    shell:
+        "tesela report {params.run:q} 2> {log:q}"
+
+
+onsuccess:
+    shell("cat {run.folder}/logs/report.log")
+
+
+onerror:
+    shell("tesela report {run.folder}")

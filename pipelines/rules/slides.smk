@@ -1,0 +1,147 @@
+# What happens to each slide. A slide that fails fails its own jobs; the others go on.
+
+
+wildcard_constraints:
+    slide="[A-Za-z0-9][A-Za-z0-9._-]*",
+
+
+rule ingest:
+    input:
+        lambda w: run.source(w.slide),
+    output:
+        f"{run.slide_folder}/slide.json",
+    log:
+        f"{run.folder}/logs/ingest/{{slide}}.log",
+    benchmark:
+        f"{run.folder}/benchmarks/ingest/{{slide}}.tsv"
+    params:
+        out=subpath(output[0], parent=True),
+        mpp=lambda w: run.mpp_flags(w.slide),
+    group:
+        "slide"
+    threads: 2
+    resources:
+        mem_mb=lambda w, attempt: 1500 * attempt,
+        runtime=60,
+    shell:
+        "tesela ingest {input:q} --out {params.out:q} {params.mpp} 2> {log:q}"
+
+
+rule tissue:
+    input:
+        rules.ingest.output,
+    output:
+        f"{run.slide_folder}/tissue.geojson",
+        f"{run.slide_folder}/thumbnail.jpg",
+        f"{run.slide_folder}/quality.json",
+    log:
+        f"{run.folder}/logs/tissue/{{slide}}.log",
+    benchmark:
+        f"{run.folder}/benchmarks/tissue/{{slide}}.tsv"
+    params:
+        out=subpath(output[0], parent=True),
+        flags=run.flags("tissue"),
+    group:
+        "slide"
+    threads: 1
+    resources:
+        mem_mb=lambda w, attempt: 1500 * attempt,
+        runtime=20,
+    shell:
+        "tesela tissue {input:q} --out {params.out:q} {params.flags} 2> {log:q}"
+
+
+rule tiles:
+    input:
+        slide=rules.ingest.output,
+        tissue=rules.tissue.output[0],
+    output:
+        f"{run.slide_folder}/tiles.parquet",
+    log:
+        f"{run.folder}/logs/tiles/{{slide}}.log",
+    benchmark:
+        f"{run.folder}/benchmarks/tiles/{{slide}}.tsv"
+    params:
+        flags=f"{run.tile_flags()} {run.flags('blank', 'dask')}",
+    group:
+        "slide"
+    threads: 2
+    resources:
+        mem_mb=lambda w, attempt: 2000 * attempt,
+        runtime=60,
+    shell:
+        "tesela tiles {input.slide:q} --tissue {input.tissue:q} --out {output:q} {params.flags} 2> {log:q}"
+
+
+rule label:
+    input:
+        tiles=rules.tiles.output,
+        regions=lambda w: run.cohort[w.slide].annotation,
+    output:
+        f"{run.slide_folder}/labels.parquet",
+    log:
+        f"{run.folder}/logs/label/{{slide}}.log",
+    benchmark:
+        f"{run.folder}/benchmarks/label/{{slide}}.tsv"
+    params:
+        flags=run.flags("label"),
+    group:
+        "slide"
+    threads: 1
+    resources:
+        mem_mb=lambda w, attempt: 1000 * attempt,
+        runtime=20,
+    shell:
+        "tesela label {input.tiles:q} --regions {input.regions:q} --out {output:q} {params.flags} 2> {log:q}"
+
+
+rule predict:
+    input:
+        slide=rules.ingest.output,
+        tiles=rules.tiles.output,
+        model=[f"{run.model}/model.safetensors", f"{run.model}/model.json"],
+    output:
+        f"{run.slide_folder}/predictions.parquet",
+        f"{run.slide_folder}/summary.json",
+        directory(f"{run.slide_folder}/heatmap.ome.zarr"),
+    log:
+        f"{run.folder}/logs/predict/{{slide}}.log",
+    benchmark:
+        f"{run.folder}/benchmarks/predict/{{slide}}.tsv"
+    params:
+        out=subpath(output[0], parent=True),
+        model=run.model,
+        flags=run.flags("predict"),
+    group:
+        "slide"
+    threads: 8
+    resources:
+        mem_mb=lambda w, attempt: 4000 * attempt,
+        runtime=240,
+    shell:
+        "tesela predict {input.slide:q} --tiles {input.tiles:q} --model {params.model:q} --out {params.out:q}"
+        " --threads {threads} {params.flags} 2> {log:q}"
+
+
+rule overlay:
+    input:
+        slide=rules.ingest.output,
+        predictions=rules.predict.output[0],
+    output:
+        tif=f"{run.slide_folder}/overlay.ome.tif",
+        png=f"{run.slide_folder}/overlay.png",
+    log:
+        f"{run.folder}/logs/overlay/{{slide}}.log",
+    benchmark:
+        f"{run.folder}/benchmarks/overlay/{{slide}}.tsv"
+    params:
+        flags=run.flags("overlay"),
+    group:
+        "slide"
+    threads: 2
+    resources:
+        mem_mb=lambda w, attempt: 2000 * attempt,
+        runtime=120,
+    shell:
+        "tesela overlay {input.slide:q} --predictions {input.predictions:q} --out {output.tif:q}"
+        " --preview {output.png:q} {params.flags} 2> {log:q}"

@@ -1,0 +1,116 @@
+"""One function a stage: open what it needs, let `wsi` or `models` do it, write what it leaves behind.
+
+The command line and, through it, the Snakemake rules call these; so may a notebook.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pipelines.console import progress_bar
+from wsi.annotations import read_geojson, write_geojson
+from wsi.atomic import write_json
+from wsi.blank import BlankOptions
+from wsi.geometry import TileGrid, TileSpec
+from wsi.heatmap import Heatmap
+from wsi.ingest import ingest as ingest_slide
+from wsi.labels import label_tiles
+from wsi.overlay import OverlayOptions, check_same_slide, write_overlay
+from wsi.preview import Caption, write_preview
+from wsi.scores import TileScores, summarise
+from wsi.slide import SlideInfo, open_slide
+from wsi.tiles import candidates, grid_of, make_tiles, read_table, write_table
+from wsi.tissue import TissueMask, TissueOptions, find_tissue, write_outline_preview
+
+
+def ingest(source: Path, out: Path, mpp: float | None) -> SlideInfo:
+    """slide.json, and slide.ome.tif where the source cannot be read at random."""
+    with progress_bar(f"ingest {source.name}") as told:
+        return ingest_slide(source, out, mpp, told)
+
+
+def tissue(slide_path: Path, out: Path, options: TissueOptions, mpp: float | None = None) -> dict[str, object]:
+    """tissue.geojson, thumbnail.jpg and quality.json in `out`; returns what quality.json says."""
+    with open_slide(slide_path, mpp) as slide:
+        mask, quality = find_tissue(slide, options)
+        write_geojson(out / "tissue.geojson", mask.regions(), {"tissue": (0, 120, 60)})
+        write_outline_preview(out / "thumbnail.jpg", slide, mask)
+    write_json(out / "quality.json", quality)
+    return quality
+
+
+def tiles(
+    slide_path: Path,
+    out: Path,
+    spec: TileSpec,
+    blank: BlankOptions,
+    *,
+    min_tissue: float,
+    allow_upsample: bool,
+    tissue_path: Path | None,
+    tissue_options: TissueOptions,
+    scheduler: str | None,
+    mpp: float | None = None,
+) -> int:
+    """tiles.parquet: the grid, what is tissue and what is blank. Returns the number of tiles left to score.
+
+    tissue_path: outlines that `tissue` wrote (or a person corrected); None finds the tissue now.
+    """
+    with open_slide(slide_path, mpp) as slide:
+        own_mpp = slide.require_mpp()
+        grid = TileGrid.of(spec, slide.size, slide.mpp, name=_name(slide_path), allow_upsample=allow_upsample)
+        if tissue_path is None:
+            mask = find_tissue(slide, tissue_options)[0]
+        else:
+            px_um = max(tissue_options.mask_mpp, *own_mpp)
+            mask = TissueMask.of_regions(read_geojson(tissue_path), slide.size, px_um, own_mpp)
+    with progress_bar(f"tiles {_name(slide_path)}") as told:
+        table = make_tiles(slide_path, grid, mask, min_tissue, blank, mpp=mpp, scheduler=scheduler, progress=told)
+    write_table(out, table)
+    return int(candidates(table, grid).sum())
+
+
+def label(tiles_path: Path, regions_path: Path, out: Path, min_cover: float) -> dict[str, int]:
+    """labels.parquet: the tile table with `label` and `cover`. Returns the number of tiles of each label."""
+    table = read_table(tiles_path)
+    labelled = label_tiles(table, grid_of(table, tiles_path), read_geojson(regions_path), min_cover)
+    write_table(out, labelled)
+    counts = labelled.filter(~labelled["blank"].to_numpy(zero_copy_only=False))["label"].value_counts().to_pylist()
+    return {entry["values"]: entry["counts"] for entry in counts if entry["values"] is not None}
+
+
+def overlay(
+    slide_path: Path,
+    predictions: Path,
+    out: Path,
+    options: OverlayOptions,
+    *,
+    preview: Path | None,
+    slide_id: str,
+    mpp: float | None = None,
+) -> None:
+    """overlay.ome.tif and, where `preview` is given, overlay.png."""
+    scores = TileScores.of_table(read_table(predictions), predictions)
+    with open_slide(slide_path, mpp) as slide:
+        check_same_slide(slide, scores)
+        if preview is not None:
+            # The day of the predictions, not of the painting: a picture painted again is the same picture.
+            day = datetime.fromtimestamp(predictions.stat().st_mtime, UTC).date().isoformat()
+            write_preview(preview, slide, scores, options, Caption(slide_id, scores.model, day))
+        with progress_bar(f"overlay {slide_id}") as told:
+            write_overlay(out, slide, scores, options, told)
+
+
+def write_scores(scores: TileScores, tiles_path: Path, out: Path) -> dict[str, object]:
+    """predictions.parquet, heatmap.ome.zarr and summary.json in `out`; returns the summary."""
+    write_table(out / "predictions.parquet", scores.to_table(read_table(tiles_path)))
+    Heatmap.of(scores).write(out / "heatmap.ome.zarr")
+    summary = summarise(scores)
+    write_json(out / "summary.json", summary)
+    return summary
+
+
+def _name(slide_path: Path) -> str:
+    """A name people know: of slide.json, the folder is the slide's id."""
+    return slide_path.parent.name if slide_path.name == "slide.json" else slide_path.name

@@ -1,0 +1,89 @@
+"""Every slide of a run ends in exactly one state: ok, no-tissue, or failed with its reason.
+
+A slide is done when its last files are there (each has its name only when whole). Where one is missing, the log of
+the stage that should have written it says why.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pipelines.cohort import Cohort
+
+State = Literal["ok", "no-tissue", "failed"]
+
+# The files of each stage, in the order in which they are made.
+STAGE_FILES = (
+    ("ingest", ("slide.json",)),
+    ("tissue", ("tissue.geojson", "thumbnail.jpg", "quality.json")),
+    ("tiles", ("tiles.parquet",)),
+    ("predict", ("predictions.parquet", "summary.json", "heatmap.ome.zarr")),
+    ("overlay", ("overlay.ome.tif", "overlay.png")),
+)
+_ERROR = "tesela: error: "
+
+
+@dataclass(frozen=True)
+class SlideStatus:
+    """How one slide ended; `stage` and `reason` are empty where it is ok."""
+
+    id: str
+    state: State
+    stage: str = ""
+    reason: str = ""
+
+
+def status_of(run: Path, cohort: Cohort) -> list[SlideStatus]:
+    """The state of every slide of a run."""
+    return [_slide_status(run, slide_id) for slide_id in cohort.ids]
+
+
+def _slide_status(run: Path, slide_id: str) -> SlideStatus:
+    folder = run / "slides" / slide_id
+    for stage, files in STAGE_FILES:
+        if not all((folder / name).exists() for name in files):
+            return SlideStatus(slide_id, "failed", stage, _reason(run, stage, slide_id))
+    if read_json(folder / "quality.json")["tissue_area_mm2"] == 0:
+        return SlideStatus(slide_id, "no-tissue", "tissue", "no tissue found; see thumbnail.jpg")
+    if read_json(folder / "summary.json")["tiles_scored"] == 0:
+        return SlideStatus(slide_id, "no-tissue", "tiles", "tissue found, but every tile is blank; see tiles.parquet")
+    return SlideStatus(slide_id, "ok")
+
+
+def _reason(run: Path, stage: str, slide_id: str) -> str:
+    log = run / "logs" / stage / f"{slide_id}.log"
+    if not log.exists():
+        if stage == "predict" and _training_failed(run):
+            return f"no model: {_training_failed(run)}"
+        return f"stage '{stage}' was not run"
+    lines = [line for line in log.read_text("utf-8", errors="replace").splitlines() if line.strip()]
+    errors = [line.removeprefix(_ERROR) for line in lines if line.startswith(_ERROR)]
+    if errors:
+        return errors[-1]
+    last = f" (last line: {lines[-1][:200]})" if lines else ""
+    return f"stage '{stage}' stopped without a message: killed, out of memory or out of time{last}; see {log}"
+
+
+def _training_failed(run: Path) -> str:
+    log = run / "logs" / "train.log"
+    lines = log.read_text("utf-8", errors="replace").splitlines() if log.exists() else []
+    return next((line.removeprefix(_ERROR) for line in reversed(lines) if line.startswith(_ERROR)), "")
+
+
+def to_json(statuses: list[SlideStatus]) -> dict[str, Any]:
+    """status.json."""
+    counts = Counter(status.state for status in statuses)
+    return {
+        "counts": {state: counts[state] for state in ("ok", "no-tissue", "failed")},
+        "slides": [asdict(status) for status in statuses],
+    }
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object that a stage wrote."""
+    value: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return value

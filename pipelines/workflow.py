@@ -1,0 +1,136 @@
+"""What the Snakemake rules ask for: paths, sections as options, and which slides do what."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.cohort import Cohort, CohortSlide, load_cohort
+from pipelines.config import RunConfig, flags_of, load_config, parse_config
+from wsi.errors import InputError, WsiError
+
+TRAIN_SPLITS = ("train", "val")
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """A checked configuration with its cohort."""
+
+    config: RunConfig
+    cohort: Cohort
+
+    @classmethod
+    def of(cls, config: RunConfig) -> Workflow:
+        """Read the cohort and check that both fit. Raises InputError."""
+        cohort = load_cohort(
+            Path(config.slides) if config.slides else None, Path(config.sheet) if config.sheet else None
+        )
+        workflow = cls(config, cohort)
+        if config.train is not None and config.train.slides and not workflow.training_slides():
+            raise InputError("train.slides is true, but no slide of the sheet has an annotation and the split 'train'")
+        return workflow
+
+    @classmethod
+    def load(cls, path: Path) -> Workflow:
+        """From a YAML file."""
+        return cls.of(load_config(path))
+
+    @property
+    def folder(self) -> str:
+        """results/<run>."""
+        return str(self.config.folder)
+
+    @property
+    def slide_folder(self) -> str:
+        """Folder of one slide's results, with Snakemake's wildcard in it."""
+        return f"{self.folder}/slides/{{slide}}"
+
+    @property
+    def model(self) -> str:
+        """Folder of the model that scores."""
+        return str(self.config.model_folder)
+
+    @property
+    def trains(self) -> bool:
+        """The run trains its own model."""
+        return self.config.train is not None
+
+    @property
+    def train_file(self) -> str:
+        """The sections that training depends on, as JSON (which is YAML)."""
+        return json.dumps(self.config.model_dump(mode="json", include={"tile", "train"}))
+
+    def source(self, slide: str) -> str:
+        """The user's file of a slide."""
+        return self.cohort[slide].slide
+
+    def mpp_flags(self, slide: str) -> str:
+        """`--mpp …` where the sheet gives one."""
+        mpp = self.cohort[slide].mpp
+        return "" if mpp is None else f"--mpp {mpp}"
+
+    def flags(self, *sections: str) -> str:
+        """Sections as command-line options."""
+        return " ".join(flags_of(getattr(self.config, name)) for name in sections)
+
+    def tile_flags(self) -> str:
+        """The tile section, or the tile of the trained model where the configuration leaves it out."""
+        if self.config.tile is not None:
+            return flags_of(self.config.tile)
+        description = Path(self.model) / "model.json"
+        try:
+            tile = json.loads(description.read_text("utf-8"))["tile"]
+            return shlex.join(
+                ["--size-px", str(tile["size_px"]), "--mpp", str(tile["mpp"]), "--stride-px", str(tile["stride_px"])]
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{self.model}: not a model folder ({error}); set model.path, or a section `tile`"
+            ) from error
+
+    def cohort_flags(self) -> str:
+        """Where the slides are, as options of `tesela cohort`."""
+        given = {"--slides": self.config.slides, "--sheet": self.config.sheet}
+        return shlex.join(word for option, path in given.items() if path for word in (option, path))
+
+    def slide_flags(self) -> str:
+        """Labelled slides with their cases, as options of `tesela train`."""
+        words = []
+        for slide in self.training_slides():
+            words += ["--slide", f"{self.folder}/slides/{slide.id}", "--case", slide.case]
+        for slide in self.test_slides():
+            words += ["--test-slide", f"{self.folder}/slides/{slide.id}"]
+        return shlex.join(words)
+
+    def training_slides(self) -> list[CohortSlide]:
+        """Annotated slides to train on; none where tiles come from folders."""
+        return self._annotated(TRAIN_SPLITS)
+
+    def test_slides(self) -> list[CohortSlide]:
+        """Annotated slides held out."""
+        return self._annotated(("test",))
+
+    def _annotated(self, splits: tuple[str, ...]) -> list[CohortSlide]:
+        if self.config.train is None or not self.config.train.slides:
+            return []
+        return [slide for slide in self.cohort.slides if slide.annotation and slide.split in splits]
+
+    def of_slides(self, *names: str) -> list[str]:
+        """A file of every slide, for each name."""
+        return [f"{self.folder}/slides/{slide_id}/{name}" for slide_id in self.cohort.ids for name in names]
+
+
+def load_or_exit(raw: Mapping[str, Any], sources: list[str]) -> Workflow:
+    """The workflow of a Snakemake `config`; one clear line and exit code 2 where it is faulty."""
+    try:
+        if not raw:
+            raise InputError("no configuration; give one: snakemake --cores 8 --configfile configs/demo.yaml")
+        return Workflow.of(parse_config(dict(raw), ", ".join(sources) or "the configuration"))
+    except WsiError as error:
+        sys.stderr.write(f"tesela: error: {' '.join(str(error).split())}\n")
+        sys.exit(2)

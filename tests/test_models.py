@@ -1,0 +1,560 @@
+"""Training side of models: checkpoints, networks, tile sets, loading, training. Truth is generated."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import tifffile
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+
+from models import loading, loop
+from models import network as networks
+from models import train as training
+from models.augment import EvalCrop, TrainAugment
+from models.checkpoint import Checkpoint, load_checkpoint, read_checkpoint, save_checkpoint
+from models.data import FolderSet, LabelledSlide, read_folder, read_slides
+from models.metrics import classification_metrics
+from models.network import build, head_size, normalisation, to_input
+from models.progress import ConsoleReporter, EpochReport, SilentReporter
+from models.torch_setup import timm
+from models.train import TrainSettings, train
+from wsi.errors import InputError, MismatchError, MppError, WsiError
+from wsi.geometry import TileGrid, TileSpec
+
+TILE = TileSpec(32, 0.5, 32)
+COLOURS = {"blue": (60, 60, 180), "green": (60, 170, 60), "red": (190, 50, 50)}
+FAST = TrainSettings(
+    architecture="resnet10t",
+    tile=TILE,
+    epochs=3,
+    batch_size=16,
+    learning_rate=3e-3,
+    precision="32-true",
+    val_fraction=0.25,
+    workers=0,
+)
+
+
+def write_tile(path: Path, colour: tuple[int, int, int], generator: np.random.Generator, side_px: int = 32) -> None:
+    pixels = np.clip(generator.normal(colour, 25, (side_px, side_px, 3)), 0, 255).astype(np.uint8)
+    assert cv2.imwrite(str(path), pixels[:, :, ::-1])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Networks this small only wait for one another's threads, all the more beside other test processes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes told apart by colour; names and endings as people have them."""
+    root = tmp_path_factory.mktemp("tiles")
+    generator = np.random.default_rng(7)
+    for name, colour in COLOURS.items():
+        (root / name).mkdir()
+        for i, ending in enumerate([".png", ".PNG", ".tif", ".TIFF"] * 6):
+            write_tile(root / name / f"tile {i}{ending}", colour, generator)
+        (root / name / "notes.txt").write_text("not an image")
+    return root
+
+
+@pytest.fixture(scope="module")
+def trained(tiles: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Checkpoint]:
+    out = tmp_path_factory.mktemp("run") / "model"
+    images = read_folder(tiles, 0.5)
+    return out, train(FAST, images, images, out, reporter=SilentReporter())
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("saved") / "m"
+    checkpoint = Checkpoint(
+        "resnet10t", ("a", "b"), TILE, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2), 1.5, {"b": 0.3}, {"seed": 4}
+    )
+    torch.manual_seed(0)
+    save_checkpoint(folder, checkpoint, build("resnet10t", 2).state_dict())
+    return folder
+
+
+def copy_of(folder: Path, to: Path, **changes: object) -> Path:
+    """A copy of a checkpoint, with other values in its model.json."""
+    to.mkdir()
+    (to / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
+    raw = json.loads((folder / "model.json").read_text()) | changes
+    (to / "model.json").write_text(json.dumps(raw))
+    return to
+
+
+# --- checkpoints
+
+
+def test_checkpoint_comes_back_as_it_went(saved: Path) -> None:
+    checkpoint, network = load_checkpoint(saved)
+    assert checkpoint == read_checkpoint(saved)
+    assert checkpoint.classes == ("a", "b")
+    assert checkpoint.tile == TILE
+    assert (checkpoint.temperature, checkpoint.thresholds, checkpoint.provenance) == (1.5, {"b": 0.3}, {"seed": 4})
+    assert not network.training
+    torch.manual_seed(0)
+    expected = build("resnet10t", 2).eval()
+    pixels = torch.rand(2, 3, 32, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(network(pixels), expected(pixels))
+
+
+def test_missing_parts_are_named(saved: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such model folder"):
+        load_checkpoint(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"no model\.json"):
+        load_checkpoint(tmp_path)
+    half = copy_of(saved, tmp_path / "half")
+    (half / "model.safetensors").unlink()
+    assert read_checkpoint(half).classes == ("a", "b")
+    with pytest.raises(InputError, match=r"model\.safetensors is missing"):
+        load_checkpoint(half)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("not json {", "not JSON"),
+        ("[1]", "its format is 'list'"),
+        ('{"format": "other/1"}', "its format is 'other/1'"),
+        ('{"format": "tesela-checkpoint/1"}', "is missing"),
+    ],
+)
+def test_a_text_that_is_no_description_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "model.json").write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        read_checkpoint(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"classes": ["a", "b", "c"], "thresholds": None}, "the weights have 2 outputs, but .* 3 classes: a, b, c"),
+        ({"architecture": "resnet10tt"}, "no network 'resnet10tt'; did you mean resnet10t"),
+        ({"architecture": "resnet18"}, "not weights of resnet18"),
+        ({"weights_sha256": "0" * 64}, "different trainings"),
+        ({"classes": ["a", "a"]}, "two or more different classes"),
+        ({"classes": 3}, "not what"),
+        ({"tile": {"size_px": 4, "mpp": 1, "stride_px": 4}}, "size_px is 4"),
+        ({"mean": [1, 2]}, "not what"),
+        ({"extra": 1}, r"unknown keys \['extra'\]"),
+        ({"temperature": 0}, "temperature"),
+    ],
+)
+def test_a_description_that_does_not_fit_is_refused(
+    saved: Path, tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    folder = copy_of(saved, tmp_path / "changed", **change)
+    with pytest.raises(InputError, match=message) as caught:
+        load_checkpoint(folder)
+    assert str(folder) in str(caught.value) or "architecture" in change
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_that_are_no_safetensors_are_refused(saved: Path, tmp_path: Path) -> None:
+    folder = copy_of(saved, tmp_path / "bad")
+    (folder / "model.safetensors").write_bytes(b"\x80\x04pickled things")
+    with pytest.raises(InputError, match="not a safetensors file"):
+        load_checkpoint(folder)
+    whole = (saved / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="not a safetensors file"):
+        load_checkpoint(folder)
+
+
+def test_a_grid_of_other_tiles_is_refused(saved: Path) -> None:
+    checkpoint = read_checkpoint(saved)
+    for spec in (TILE, TileSpec(32, 0.505, 16)):  # scanners differ a little; the stride is free
+        checkpoint.check_grid(TileGrid(spec, 999, 999, (0.25, 0.25)), "A7")
+    for spec in (TileSpec(64, 0.5, 32), TileSpec(32, 0.52, 32)):
+        with pytest.raises(MismatchError, match=rf"A7: .*{spec.size_px} px at {spec.mpp:g} mpp.*32 px at 0\.5 mpp"):
+            checkpoint.check_grid(TileGrid(spec, 999, 999, (0.25, 0.25)), "A7")
+
+
+# --- networks
+
+
+def test_pretrained_without_the_hub_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(networks.timm, "create_model", unreachable)
+    with pytest.raises(InputError, match=r"could not be fetched.*no route to host.*train\.pretrained: path"):
+        build("resnet18", 3, True)
+
+
+def test_pretrained_that_timm_does_not_have_is_refused() -> None:
+    without = next(n for n in timm.list_models() if not timm.get_pretrained_cfg(n) or not _has(n))
+    with pytest.raises(InputError, match=f"no weights for {without}"):
+        build(without, 3, True)
+
+
+def _has(name: str) -> bool:
+    config = timm.get_pretrained_cfg(name)
+    return bool(config.hf_hub_id or config.url)
+
+
+def test_pretrained_file_keeps_the_body_and_a_head_that_fits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = build("resnet10t", 5)
+    save_file({k: v.contiguous() for k, v in source.state_dict().items()}, tmp_path / "w.safetensors")
+    same, other = (build("resnet10t", n, tmp_path / "w.safetensors") for n in (5, 3))
+    for name, tensor in source.state_dict().items():
+        assert torch.equal(tensor, same.state_dict()[name])
+        if not name.startswith("fc."):
+            assert torch.equal(tensor, other.state_dict()[name])
+    assert head_size(other, other.state_dict()) == 3
+    assert "its head has 5 outputs, 3 are needed" in caplog.text
+
+
+def test_pretrained_file_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        build("resnet10t", 3, tmp_path / "w.safetensors")
+    (tmp_path / "text.safetensors").write_text("hello")
+    with pytest.raises(InputError, match="not a safetensors file"):
+        build("resnet10t", 3, tmp_path / "text.safetensors")
+    save_file({"fc.weight": torch.zeros(3, 512)}, tmp_path / "head.safetensors")
+    with pytest.raises(InputError, match=r"not weights of resnet10t: \d+ of \d+ tensors are missing"):
+        build("resnet10t", 3, tmp_path / "head.safetensors")
+
+
+def test_a_network_of_fixed_size_takes_the_tile_size() -> None:
+    network = build("vit_tiny_patch16_224", 3, False, 64).eval()
+    assert network(torch.zeros(1, 3, 64, 64)).shape == (1, 3)
+
+
+def test_pixels_are_scaled_then_normalised() -> None:
+    tiles = torch.tensor([[[[255, 0, 51]]]], dtype=torch.uint8)
+    out = to_input(tiles, (0.5, 0.5, 0.0), (0.5, 0.25, 0.1))
+    torch.testing.assert_close(out, torch.tensor([1.0, -2.0, 2.0]).reshape(1, 3, 1, 1))
+    assert normalisation(build("resnet10t", 2)) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+# --- tile sets
+
+
+def test_folder_is_read_sorted(tiles: Path) -> None:
+    images = read_folder(tiles, 0.5)
+    assert images.classes == ("blue", "green", "red")
+    assert np.bincount(images.labels).tolist() == [24, 24, 24]
+    assert images.labels.dtype == np.int64
+    pixels = images.load(0, TILE)
+    assert pixels.shape == (32, 32, 3)
+    assert pixels.reshape(-1, 3).mean(axis=0).argmax() == 2  # RGB: the first is blue
+
+
+def test_folder_faults_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        read_folder(tmp_path / "none", 0.5)
+    with pytest.raises(InputError, match="no class folders"):
+        read_folder(tmp_path, 0.5)
+    for name in ("full", "empty1", "empty2"):
+        (tmp_path / name).mkdir()
+    write_tile(tmp_path / "full" / "a.png", (1, 2, 3), np.random.default_rng(0))
+    with pytest.raises(InputError, match="class folder empty1, empty2"):
+        read_folder(tmp_path, 0.5)
+    with pytest.raises(InputError, match="source_mpp is 0"):
+        read_folder(tmp_path, 0)
+
+
+def test_tiles_are_scaled_from_their_own_mpp(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    checks = np.kron(np.indices((32, 32)).sum(axis=0) % 2, np.ones((2, 2))) * 200  # 64 px, 2-px squares
+    cv2.imwrite(str(tmp_path / "a" / "t.png"), np.repeat(checks[:, :, None], 3, axis=2).astype(np.uint8))
+    half = read_folder(tmp_path, 0.25).load(0, TILE)
+    assert np.array_equal(half[:, :, 0], (np.indices((32, 32)).sum(axis=0) % 2 * 200).astype(np.uint8))
+    assert read_folder(tmp_path, 0.5).load(0, TILE).shape == (64, 64, 3)  # augmentation crops
+    assert read_folder(tmp_path, 0.24).load(0, TILE).shape == (31, 31, 3)  # rounding is forgiven
+    with pytest.raises(InputError, match=r"t\.png: 64 × 64 px at 0\.2 mpp is 26 × 26 px at 0\.5 mpp.*size_px is 32"):
+        read_folder(tmp_path, 0.2).load(0, TILE)
+    with pytest.raises(MppError, match=r"tiles of 1 mpp cannot show 0\.5 mpp; set tile\.mpp"):
+        read_folder(tmp_path, 1.0).load(0, TILE)
+
+
+def test_broken_images_are_named_all_at_once(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    generator = np.random.default_rng(0)
+    for name in ("good.png", "cut.jpg", "cut.png"):
+        write_tile(tmp_path / "a" / name, (100, 50, 100), generator, 64)
+    for name in ("cut.jpg", "cut.png"):
+        path = tmp_path / "a" / name
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    (tmp_path / "a" / "text.tif").write_text("no picture")
+    with pytest.raises(InputError, match=r"3 of 4 tiles") as caught:
+        loading.decode_or_check(read_folder(tmp_path, 0.5), TILE)
+    assert all(name in str(caught.value) for name in ("cut.jpg", "cut.png", "text.tif"))
+
+
+def make_slide(folder: Path, name: str, colours: list[tuple[int, int, int]]) -> LabelledSlide:
+    """A 0.25-mpp slide of 64-px columns of one colour each, and its tile table at 0.5 mpp."""
+    pixels = np.concatenate([np.full((64, 64, 3), c, np.uint8) for c in colours], axis=1)
+    tifffile.imwrite(
+        folder / f"{name}.tif",
+        pixels,
+        photometric="rgb",
+        tile=(64, 64),
+        resolution=(40000, 40000),
+        resolutionunit="CENTIMETER",
+    )
+    n = len(colours)
+    labels = [None if i == n - 1 else ("odd" if i % 2 else "even") for i in range(n)]
+    table = pa.table(
+        {
+            "x": pa.array([64 * i for i in range(n)], pa.int64()),
+            "y": pa.array([0] * n, pa.int64()),
+            "label": pa.array(labels, pa.string()),
+            "blank": pa.array([i == 0 for i in range(n)]),
+        }
+    )
+    pq.write_table(table, folder / f"{name}.parquet")
+    return LabelledSlide(folder / f"{name}.tif", folder / f"{name}.parquet", mpp=0.25)
+
+
+def test_tiles_come_straight_from_slides(tmp_path: Path) -> None:
+    colours = [(10 * i, 100, 200 - 10 * i) for i in range(6)]
+    slides = read_slides([make_slide(tmp_path, "s1", colours), make_slide(tmp_path, "s2", colours[:4])])
+    assert slides.classes == ("even", "odd")
+    assert slides.xy.tolist() == [[64, 0], [128, 0], [192, 0], [256, 0], [64, 0], [128, 0]]  # labelled, not blank
+    assert slides.labels.tolist() == [1, 0, 1, 0, 1, 0]
+    for index, (x, _) in enumerate(slides.xy.tolist()):
+        pixels = slides.load(index, TILE)
+        assert pixels.shape == (32, 32, 3)
+        assert np.all(pixels == colours[x // 64])
+    assert slides.group_kind == "slide"
+    parts = loading.split(slides, 0.3, 0)
+    assert parts.how == "no case ids: split by slide"
+    assert {slides.slide_of[i] for i in parts.val} == {1}
+    assert slides.fingerprint() != dataclasses.replace(slides, labels=1 - slides.labels).fingerprint()
+
+
+def test_bad_tile_tables_are_named_all_at_once(tmp_path: Path) -> None:
+    good = make_slide(tmp_path, "s1", [(1, 2, 3)] * 3)
+    (tmp_path / "text.parquet").write_text("no table")
+    pq.write_table(pa.table({"x": [1], "y": [1]}), tmp_path / "unlabelled.parquet")
+    bad = [LabelledSlide(good.slide, tmp_path / f"{n}.parquet") for n in ("text", "unlabelled", "absent")]
+    with pytest.raises(InputError) as caught:
+        read_slides([good, *bad])
+    assert all(name in str(caught.value) for name in ("text.parquet", "unlabelled.parquet", "absent.parquet"))
+    with pytest.raises(InputError, match="not among the classes"):
+        read_slides([good], classes=("tumour", "normal"))
+
+
+# --- loading
+
+
+def fake_set(labels: list[int], groups: list[str] | None) -> FolderSet:
+    classes = tuple(f"c{i}" for i in range(max(labels) + 1))
+    paths = tuple(Path(f"{i}.png") for i in range(len(labels)))
+    return FolderSet(Path(), 0.5, paths, np.array(labels, np.int64), classes, tuple(groups) if groups else None)
+
+
+def test_split_by_tile_takes_the_same_share_of_every_class() -> None:
+    images = fake_set([0] * 80 + [1] * 20, None)
+    parts = loading.split(images, 0.25, 3)
+    assert np.bincount(images.labels[parts.val]).tolist() == [20, 5]
+    assert not set(parts.train) & set(parts.val)
+    assert parts.how == "no case ids: split by tile"
+    assert np.array_equal(parts.val, loading.split(images, 0.25, 3).val)
+    assert not np.array_equal(parts.val, loading.split(images, 0.25, 4).val)
+    with pytest.raises(InputError, match="class c1: 1 tiles"):
+        loading.split(fake_set([0, 0, 1], None), 0.25, 0)
+
+
+def test_split_by_case_keeps_a_case_whole() -> None:
+    labels = [i % 2 for i in range(200)]
+    groups = [f"case {i // 10}" for i in range(200)]
+    parts = loading.split(fake_set(labels, groups), 0.2, 0)
+    assert parts.how == "split by case"
+    assert not {groups[i] for i in parts.train} & {groups[i] for i in parts.val}
+    assert 0.15 <= len(parts.val) / 200 <= 0.25
+    with pytest.raises(InputError, match="all its tiles went to validation"):
+        loading.split(fake_set([0, 0, 1, 1], ["a", "a", "b", "b"]), 0.5, 0)
+
+
+@pytest.mark.parametrize("strength", ["none", "light", "strong"])
+def test_augmentation_keeps_the_size_and_follows_its_seed(strength: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 44, 3), np.uint8)
+    augment = TrainAugment(32, strength)  # type: ignore[arg-type]
+    first = augment(pixels, 5)
+    assert first.shape == (32, 32, 3)
+    assert first.dtype == np.uint8
+    augment(pixels, 6)
+    assert np.array_equal(first, augment(pixels, 5))
+    assert any(not np.array_equal(first, augment(pixels, seed)) for seed in range(6, 12))
+    assert augment(pixels[:31, :30], 1).shape == (32, 32, 3)
+
+
+def test_evaluation_takes_the_centre() -> None:
+    pixels = np.zeros((40, 36, 3), np.uint8)
+    pixels[4:36, 2:34] = 255
+    assert np.all(EvalCrop(32)(pixels) == 255)
+
+
+def test_batches_do_not_depend_on_workers(tiles: Path) -> None:
+    images = read_folder(tiles, 0.5)
+
+    def batches(workers: int, cached: bool) -> NDArray[np.uint8]:
+        cache = loading.decode_or_check(images, TILE) if cached else None
+        augment = TrainAugment(32, "strong")
+        samples = loading.Samples(images, TILE, np.arange(20), images.labels, augment, 1, cache)
+        sampler = loading.EpochSampler(20, 1, shuffle=True)
+        loader = loading.make_loader(samples, sampler, 5, workers, drop_last=True, pin=False)
+        epochs = []
+        for epoch in (1, 2):
+            sampler.set_epoch(epoch)
+            epochs += [pixels.numpy() for pixels, _ in loader]
+        return np.concatenate(epochs)
+
+    alone = batches(0, cached=True)
+    assert np.array_equal(alone, batches(2, cached=False))
+    assert not np.array_equal(alone[:20], alone[20:])
+
+
+# --- metrics and training
+
+
+def test_metrics_of_a_known_confusion() -> None:
+    truth = np.array([0, 0, 0, 0, 1, 1, 2, 2])
+    predicted = np.array([0, 0, 0, 1, 1, 1, 0, 0])
+    found = classification_metrics(truth, predicted, ("a", "b", "c"))
+    assert found["accuracy"] == pytest.approx(5 / 8)
+    assert found["balanced_accuracy"] == pytest.approx((3 / 4 + 1 + 0) / 3)
+    assert found["confusion"] == [[3, 1, 0], [0, 2, 0], [2, 0, 0]]
+    assert found["per_class"]["b"] == pytest.approx({"precision": 2 / 3, "recall": 1.0, "f1": 0.8, "support": 2})
+    assert found["warnings"] == ["class c: never predicted, though 2 tiles are of it"]
+    useless = classification_metrics(truth, np.zeros(8, np.int64), ("a", "b", "c"))
+    assert any("no better than always naming the largest class (0.500)" in line for line in useless["warnings"])
+    json.dumps(found, allow_nan=False)
+
+
+def test_training_learns_and_leaves_everything_behind(trained: tuple[Path, Checkpoint]) -> None:
+    out, checkpoint = trained
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["test"]["accuracy"] > 0.9
+    assert metrics["val"]["accuracy"] > 0.9
+    assert len(metrics["history"]) == 3
+    assert sorted(p.name for p in out.rglob("*") if p.is_file()) == [
+        "confusion.png",
+        "curve.png",
+        "metrics.json",
+        "model.json",
+        "model.safetensors",
+    ]
+    loaded, network = load_checkpoint(out)
+    assert loaded.classes == checkpoint.classes == ("blue", "green", "red")
+    assert loaded.provenance["data"]["split"] == "no case ids: split by tile"
+    assert loaded.provenance["data"]["train_tiles"] == {"blue": 18, "green": 18, "red": 18}
+    assert loaded.provenance["settings"]["seed"] == 0
+    tiles = torch.stack([torch.full((32, 32, 3), 1, dtype=torch.uint8) * torch.tensor(c) for c in COLOURS.values()])
+    with torch.inference_mode():
+        scores = network(to_input(tiles.to(torch.uint8), loaded.mean, loaded.std))
+    assert scores.argmax(dim=1).tolist() == [0, 1, 2]
+
+
+def test_the_same_seed_is_the_same_training(trained: tuple[Path, Checkpoint], tiles: Path, tmp_path: Path) -> None:
+    out, first = trained
+    again = train(FAST, read_folder(tiles, 0.5), None, tmp_path / "again", reporter=SilentReporter())
+    assert again.provenance["val"] == first.provenance["val"]
+    assert (tmp_path / "again" / "model.safetensors").read_bytes() == (out / "model.safetensors").read_bytes()
+    other = dataclasses.replace(FAST, seed=1, epochs=1)
+    changed = train(other, read_folder(tiles, 0.5), None, tmp_path / "other", reporter=SilentReporter())
+    assert changed.provenance["val"]["loss"] != first.provenance["val"]["loss"]
+
+
+def test_a_test_set_of_other_classes_is_refused_before_training(tiles: Path, tmp_path: Path) -> None:
+    (tmp_path / "t" / "purple").mkdir(parents=True)
+    write_tile(tmp_path / "t" / "purple" / "a.png", (90, 0, 90), np.random.default_rng(0))
+    with pytest.raises(InputError, match=r"classes \['purple'\]; the model knows only"):
+        train(FAST, read_folder(tiles, 0.5), read_folder(tmp_path / "t", 0.5), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_test_set_may_lack_a_class(tiles: Path) -> None:
+    images = read_folder(tiles, 0.5)
+    some = dataclasses.replace(images, classes=("green", "red"), labels=images.labels % 2)
+    assert set(loading.labels_among(some, images.classes)) == {1, 2}
+
+
+def test_an_image_that_breaks_during_training_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for i in range(4):
+            (tmp_path / name / f"{i}.png").write_text("no picture")
+    monkeypatch.setattr(training, "decode_or_check", lambda *_: None)
+    settings = dataclasses.replace(FAST, workers=1)
+    with pytest.raises(InputError, match=r"^\d\.png: cannot be decoded") as caught:
+        train(settings, read_folder(tmp_path, 0.5), None, tmp_path / "out", reporter=SilentReporter())
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_is_a_bar_or_lines(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TTY_COMPATIBLE", "1" if terminal else "0")
+    reporter = ConsoleReporter()
+    reporter.start(2, 32)
+    for epoch in (1, 2):
+        reporter.batch(epoch, 16, 0.5)
+        reporter.batch(epoch, 16, 0.4)
+        reporter.epoch(EpochReport(epoch, 2, 0.45, 0.3, 0.9, 0.91, 1e-3, 120.0, 0.3, epoch == 1))
+    reporter.stop()
+    shown = capsys.readouterr()
+    assert "val balanced accuracy 0.9100  120 tiles/s" in shown.err
+    assert shown.out == ""
+    assert terminal or len(shown.err.splitlines()) == 2
+
+
+def test_bad_settings_are_named_all_at_once() -> None:
+    with pytest.raises(InputError, match=r"train\.epochs is 0; .*train\.precision is 'half'"):
+        TrainSettings(epochs=0, precision="half")
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("x"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_out_of_memory_names_a_batch_size(
+    tiles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object) -> float:
+        raise error
+
+    monkeypatch.setattr(loop.Fit, "train_epoch", fail)
+    with pytest.raises(WsiError, match=r"batch_size 16 of 32 px; set train\.batch_size to 8"):
+        train(FAST, read_folder(tiles, 0.5), None, tmp_path / "out", reporter=SilentReporter())
+
+
+def test_precision_trial_leaves_the_random_state_alone() -> None:
+    network = build("resnet10t", 3)
+    before, weights = torch.random.get_rng_state(), network.state_dict()["fc.weight"].clone()
+    precision, speeds = loop.choose_precision(network, 4, 32)
+    assert precision in {"32-true", "bf16-mixed", "16-mixed"}
+    assert all(speed > 0 for speed in speeds.values())
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert torch.equal(weights, network.state_dict()["fc.weight"])
+
+
+def test_learning_rate_warms_up_and_falls() -> None:
+    schedule = loop.Schedule(1e-3, 0.05, 0.1, 0.0, 10, 10)
+    factors = [schedule.factor(step) for step in range(100)]
+    assert np.argmax(factors) == 10
+    assert factors[0] == pytest.approx(1 / 11)
+    assert factors[-1] < 0.02
+    assert factors[10:] == sorted(factors[10:], reverse=True)
