@@ -29,6 +29,7 @@ class Split:
     train: NDArray[np.int64]
     val: NDArray[np.int64]
     how: str
+    by_tile: bool
 
 
 class Samples(Dataset[Batch]):
@@ -128,7 +129,8 @@ def split(tiles: TileSet, val_fraction: float, seed: int) -> Split:
     """
     generator = np.random.default_rng(seed)
     groups = np.array(tiles.groups) if tiles.groups is not None else None
-    if groups is None or len(np.unique(groups)) < 2:
+    by_tile = groups is None or len(np.unique(groups)) < 2
+    if groups is None or by_tile:
         val = _val_by_tile(tiles, val_fraction, generator)
         how = "no case ids: split by tile" if groups is None else f"one {tiles.group_kind} only: split by tile"
     else:
@@ -141,7 +143,7 @@ def split(tiles: TileSet, val_fraction: float, seed: int) -> Split:
             f"class {', '.join(lost)}: all its tiles went to validation ({how}); add tiles of other "
             f"{tiles.group_kind}s, or lower train.val_fraction ({val_fraction:g})"
         )
-    return Split(train, val, how)
+    return Split(train, val, how, by_tile)
 
 
 def _val_by_tile(tiles: TileSet, fraction: float, generator: np.random.Generator) -> NDArray[np.int64]:

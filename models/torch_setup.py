@@ -20,7 +20,7 @@ _libraries: list[torch.library.Library] = []  # an operator lives only as long a
 
 def _make_torchvision_importable() -> None:
     try:
-        import torchvision  # noqa: F401, PLC0415  (imported to see whether it can be)
+        import torchvision  # noqa: F401  (imported to see whether it can be)
     except RuntimeError as error:
         if "torchvision::nms" not in str(error):
             raise

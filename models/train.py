@@ -49,6 +49,7 @@ _PACKAGES = (
     "pillow",
 )
 _MAX_CLASS_WEIGHT = 10.0  # a class of three tiles must not drown the rest
+_FLATTERED = 0.1  # a drop from validation to test that a person should hear of
 _DEFAULT_TILE = TileSpec(128, 0.5, 128)
 
 
@@ -163,7 +164,7 @@ def _train(
 
     network.load_state_dict(best.weights)
     test = fit.evaluate(test_loader, network) if test_loader is not None else None
-    metrics = _metrics(best, history, test, classes)
+    metrics = _metrics(best, history, test, classes, parts)
     provenance = {
         **_environment(str(fabric.device), precision, speeds),
         "settings": _plain(settings),
@@ -241,18 +242,23 @@ def _score(classes: Sequence[str]) -> Callable[[Outcome], tuple[float, float]]:
 
 
 def _metrics(
-    best: Best, history: Sequence[EpochReport], test: Outcome | None, classes: Sequence[str]
+    best: Best, history: Sequence[EpochReport], test: Outcome | None, classes: Sequence[str], parts: Split
 ) -> dict[str, Any]:
     def figures(outcome: Outcome) -> dict[str, Any]:
-        return {
-            **classification_metrics(outcome.labels, outcome.predicted, classes),
-            "loss": outcome.loss,
-        }
+        return {**classification_metrics(outcome.labels, outcome.predicted, classes), "loss": outcome.loss}
 
+    val, tested = figures(best.val), figures(test) if test is not None else None
+    if parts.by_tile:
+        val["warnings"].append(f"{parts.how}: tiles of one slide are on both sides, so these figures flatter")
+    if tested is not None and tested["balanced_accuracy"] < val["balanced_accuracy"] - _FLATTERED:
+        tested["warnings"].append(
+            f"balanced accuracy {tested['balanced_accuracy']:.3f}, far below validation's "
+            f"{val['balanced_accuracy']:.3f}: the test tiles differ from those trained on (cases, stain, scanner)"
+        )
     return {
         "best_epoch": best.epoch,
-        "val": figures(best.val),
-        "test": figures(test) if test is not None else None,
+        "val": val,
+        "test": tested,
         "history": [asdict(entry) for entry in history],
     }
 

@@ -44,7 +44,7 @@ class TissueConfig(Section):
 
     mask_mpp: Positive = Field(8.0, description="resolution of the mask, µm per px")
     min_area_mm2: Annotated[float, Field(ge=0)] = Field(0.02, description="smaller pieces are dust")
-    max_hole_mm2: Annotated[float, Field(ge=0)] = Field(0.05, description="smaller holes are filled")
+    max_hole_mm2: Annotated[float, Field(ge=0)] = Field(0.02, description="smaller holes are filled")
 
 
 class TileConfig(Section):

@@ -44,7 +44,8 @@ def run_demo(folder: Path, cores: int | None) -> int:
     run = load_config(_CONFIG).folder
     err.print(f"[bold]2/2[/bold] snakemake --cores {cores} --configfile configs/demo.yaml", markup=True)
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(_ROOT / "Snakefile"), "--cores", str(cores)]
-    done = subprocess.run([*command, "--configfile", str(_CONFIG)], check=False)
+    # A demo that was killed must start again by the same command: nobody else works in its folder.
+    done = subprocess.run([*command, "--configfile", str(_CONFIG), "--nolock"], check=False)
     if done.returncode == 0:
         err.print(f"\nreport:  {run / 'report.html'}")
         err.print(f"overlay: {run / 'slides' / 'phantom-1' / 'overlay.png'}")

@@ -449,6 +449,7 @@ def test_training_learns_and_leaves_everything_behind(trained: tuple[Path, Check
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["test"]["accuracy"] > 0.9
     assert metrics["val"]["accuracy"] > 0.9
+    assert "tiles of one slide are on both sides" in metrics["val"]["warnings"][0]
     assert len(metrics["history"]) == 3
     assert sorted(p.name for p in out.rglob("*") if p.is_file()) == [
         "confusion.png",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import uuid
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,7 @@ def read_geojson(path: Path) -> list[Region]:
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         found: Any = json.loads(raw)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, zlib.error) as error:  # the last two: a cut or damaged .gz
         raise InputError(f"{path}: not a readable GeoJSON file ({error})") from error
     features = found.get("features", [found]) if isinstance(found, dict) else found
     if not isinstance(features, list):
@@ -46,17 +47,19 @@ def read_geojson(path: Path) -> list[Region]:
 def _region(path: Path, number: int, feature: Any) -> Region:
     try:
         name = feature["properties"]["classification"]["name"]
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError):
+        name = None
+    if not isinstance(name, str) or not name.strip():
         raise InputError(
             f"{path}, feature {number}: no classification name; give the region a class in QuPath, or delete it"
-        ) from error
+        )
     try:
         polygon = shapely.make_valid(shape(feature["geometry"]))
-    except (KeyError, TypeError, ValueError, shapely.errors.ShapelyError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, shapely.errors.ShapelyError) as error:
         raise InputError(f"{path}, feature {number}: no polygon in it ({error})") from error
     if polygon.area == 0:
         raise InputError(f"{path}, feature {number}: the {polygon.geom_type} encloses no area")
-    return Region(polygon, str(name), path.name)
+    return Region(polygon, name, path.name)
 
 
 def write_geojson(

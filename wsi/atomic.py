@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
@@ -20,7 +21,7 @@ def writing(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     stem, dot, ending = path.name.partition(".")
-    for leftover in path.parent.glob(f".{stem}.*.partial{dot}{ending}"):
+    for leftover in path.parent.glob(f".{glob.escape(stem)}.*.partial{dot}{glob.escape(ending)}"):
         remove(leftover)
     temporary = path.with_name(f".{stem}.{os.getpid()}.partial{dot}{ending}")
     try:

@@ -150,16 +150,20 @@ class TileGrid:
     @property
     def cols(self) -> int:
         """Tiles in a row."""
-        return self._count(self.slide_width / self.downsample[0])
+        return self._count(self.slide_width, self.downsample[0])
 
     @property
     def rows(self) -> int:
         """Tiles in a column."""
-        return self._count(self.slide_height / self.downsample[1])
+        return self._count(self.slide_height, self.downsample[1])
 
-    def _count(self, length_px: float) -> int:
-        over = length_px - self.spec.size_px
-        return 1 if over <= 0 else 1 + math.ceil(over / self.spec.stride_px - 1e-9)
+    def _count(self, slide_px: int, downsample: float) -> int:
+        size, stride = self.spec.size_px, self.spec.stride_px
+        count = 1 + max(0, math.ceil((slide_px / downsample - size) / stride - 1e-9))
+        # Where the tile before already ends at the edge, once rounded, the last one would lie wholly outside.
+        while count > 1 and round(((count - 2) * stride + size) * downsample) >= slide_px:
+            count -= 1
+        return count
 
     def grid_box(self, x: int, y: int, width: int, height: int) -> Box:
         """The level-0 box of a rectangle in grid px; edges rounded to whole level-0 px."""
@@ -186,7 +190,8 @@ class TileGrid:
         left, right = _rounded(starts_x * dx), _rounded((starts_x + self.spec.size_px) * dx)
         top, bottom = _rounded(starts_y * dy), _rounded((starts_y + self.spec.size_px) * dy)
         ys, xs = np.meshgrid(top, left, indexing="ij")
-        heights, widths = np.meshgrid(bottom - top, right - left, indexing="ij")
+        sides = np.maximum(bottom - top, 1), np.maximum(right - left, 1)
+        heights, widths = np.meshgrid(*sides, indexing="ij")
         return np.stack([xs.ravel(), ys.ravel(), widths.ravel(), heights.ravel()], axis=1)
 
 

@@ -178,13 +178,26 @@ def _feed(levels: list[_Level], bands: Iterable[NDArray[np.uint8]]) -> Iterator[
             # Before the last tiles go out: tifffile never asks for more than it needs, and closes what it is given.
             _finish(levels)
         yield from tiles
-    if done != levels[0].height:
-        raise ValueError(f"{done} rows were given for a pyramid of {levels[0].height}")
 
 
 def _regrouped(level: _Level, bands: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
-    for rows in bands:
+    """Bands of `tile_px` rows. Raises ValueError where the rows are not those of the level.
+
+    It must do so before the last band goes out: nobody asks for anything after that.
+    """
+    given = 0
+    waiting = iter(bands)
+    for rows in waiting:
+        if rows.dtype != np.uint8 or rows.shape[1:] != (level.width, 3):
+            raise ValueError(f"a band of {rows.shape} {rows.dtype}; (rows, {level.width}, 3) uint8 is needed")
+        given += len(rows)
+        if given >= level.height:
+            given += sum(len(more) for more in waiting)
+        if given > level.height:
+            break
         yield from level.push(rows)
+    if given != level.height:
+        raise ValueError(f"{given} rows were given for a pyramid of {level.height}")
     yield from level.rest()
 
 

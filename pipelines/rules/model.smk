@@ -1,5 +1,6 @@
 # Training, where the configuration has a section `train`. Its sections lie beside the model, as it was trained.
 
+
 localrules:
     train_settings,
 
@@ -32,13 +33,13 @@ if run.trains:
             f"{run.folder}/logs/train.log",
         benchmark:
             f"{run.folder}/benchmarks/train.tsv"
-        params:
-            out=run.model,
-            slides=run.slide_flags(),
         threads: 8
         resources:
             mem_mb=lambda w, attempt: 8000 * attempt,
             runtime=720,
+        params:
+            out=subpath(output[0], parent=True),
+            slides=run.slide_flags(),
         shell:
             # Shown as well as logged: it is the longest step, and a person waits for it.
             "tesela train --config {input.settings:q} --out {params.out:q} --threads {threads} {params.slides}"

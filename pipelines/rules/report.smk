@@ -1,5 +1,6 @@
 # The cohort as it was understood, and the report. The report is also written when slides failed.
 
+
 localrules:
     cohort,
     report,
@@ -10,10 +11,10 @@ rule cohort:
         f"{run.folder}/cohort.csv",
     log:
         f"{run.folder}/logs/cohort.log",
+    priority: 100
     params:
         flags=run.cohort_flags(),
         digest=run.cohort.digest(),
-    priority: 100
     shell:
         "tesela cohort {params.flags} --out {output:q} 2> {log:q}"
 
@@ -30,12 +31,12 @@ rule report:
         f"{run.folder}/logs/report.log",
     benchmark:
         f"{run.folder}/benchmarks/report.tsv"
-    params:
-        run=run.folder,
     threads: 1
     resources:
         mem_mb=2000,
         runtime=20,
+    params:
+        run=subpath(output[0], parent=True),
     shell:
         "tesela report {params.run:q} 2> {log:q}"
 

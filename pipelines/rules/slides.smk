@@ -14,15 +14,15 @@ rule ingest:
         f"{run.folder}/logs/ingest/{{slide}}.log",
     benchmark:
         f"{run.folder}/benchmarks/ingest/{{slide}}.tsv"
-    params:
-        out=subpath(output[0], parent=True),
-        mpp=lambda w: run.mpp_flags(w.slide),
     group:
         "slide"
     threads: 2
     resources:
         mem_mb=lambda w, attempt: 1500 * attempt,
         runtime=60,
+    params:
+        out=subpath(output[0], parent=True),
+        mpp=lambda w: run.mpp_flags(w.slide),
     shell:
         "tesela ingest {input:q} --out {params.out:q} {params.mpp} 2> {log:q}"
 
@@ -38,15 +38,15 @@ rule tissue:
         f"{run.folder}/logs/tissue/{{slide}}.log",
     benchmark:
         f"{run.folder}/benchmarks/tissue/{{slide}}.tsv"
-    params:
-        out=subpath(output[0], parent=True),
-        flags=run.flags("tissue"),
     group:
         "slide"
     threads: 1
     resources:
         mem_mb=lambda w, attempt: 1500 * attempt,
         runtime=20,
+    params:
+        out=subpath(output[0], parent=True),
+        flags=run.flags("tissue"),
     shell:
         "tesela tissue {input:q} --out {params.out:q} {params.flags} 2> {log:q}"
 
@@ -61,14 +61,14 @@ rule tiles:
         f"{run.folder}/logs/tiles/{{slide}}.log",
     benchmark:
         f"{run.folder}/benchmarks/tiles/{{slide}}.tsv"
-    params:
-        flags=f"{run.tile_flags()} {run.flags('blank', 'dask')}",
     group:
         "slide"
     threads: 2
     resources:
         mem_mb=lambda w, attempt: 2000 * attempt,
         runtime=60,
+    params:
+        flags=f"{run.tile_flags()} {run.flags('blank', 'dask')}",
     shell:
         "tesela tiles {input.slide:q} --tissue {input.tissue:q} --out {output:q} {params.flags} 2> {log:q}"
 
@@ -83,14 +83,14 @@ rule label:
         f"{run.folder}/logs/label/{{slide}}.log",
     benchmark:
         f"{run.folder}/benchmarks/label/{{slide}}.tsv"
-    params:
-        flags=run.flags("label"),
     group:
         "slide"
     threads: 1
     resources:
         mem_mb=lambda w, attempt: 1000 * attempt,
         runtime=20,
+    params:
+        flags=run.flags("label"),
     shell:
         "tesela label {input.tiles:q} --regions {input.regions:q} --out {output:q} {params.flags} 2> {log:q}"
 
@@ -99,7 +99,8 @@ rule predict:
     input:
         slide=rules.ingest.output,
         tiles=rules.tiles.output,
-        model=[f"{run.model}/model.safetensors", f"{run.model}/model.json"],
+        model=f"{run.model}/model.json",
+        weights=f"{run.model}/model.safetensors",
     output:
         f"{run.slide_folder}/predictions.parquet",
         f"{run.slide_folder}/summary.json",
@@ -108,16 +109,16 @@ rule predict:
         f"{run.folder}/logs/predict/{{slide}}.log",
     benchmark:
         f"{run.folder}/benchmarks/predict/{{slide}}.tsv"
-    params:
-        out=subpath(output[0], parent=True),
-        model=run.model,
-        flags=run.flags("predict"),
     group:
         "slide"
     threads: 8
     resources:
         mem_mb=lambda w, attempt: 4000 * attempt,
         runtime=240,
+    params:
+        out=subpath(output[0], parent=True),
+        model=subpath(input.model, parent=True),
+        flags=run.flags("predict"),
     shell:
         "tesela predict {input.slide:q} --tiles {input.tiles:q} --model {params.model:q} --out {params.out:q}"
         " --threads {threads} {params.flags} 2> {log:q}"
@@ -134,14 +135,14 @@ rule overlay:
         f"{run.folder}/logs/overlay/{{slide}}.log",
     benchmark:
         f"{run.folder}/benchmarks/overlay/{{slide}}.tsv"
-    params:
-        flags=run.flags("overlay"),
     group:
         "slide"
     threads: 2
     resources:
         mem_mb=lambda w, attempt: 2000 * attempt,
         runtime=120,
+    params:
+        flags=run.flags("overlay"),
     shell:
         "tesela overlay {input.slide:q} --predictions {input.predictions:q} --out {output.tif:q}"
         " --preview {output.png:q} {params.flags} 2> {log:q}"

@@ -74,6 +74,8 @@ class TiffReader:
         if len(tiff.pages) == 0:
             raise SlideError(f"{path}: a TIFF without an image in it")
         pages = _pyramid_pages(tiff)
+        for page in pages:
+            _check_size(path, page)
         reason = unsupported(pages[0])
         if reason is not None:
             if tiff.pages[0].is_tiled:  # type: ignore[union-attr]
@@ -173,7 +175,11 @@ def _pyramid_pages(tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
     return levels
 
 
-def _plane(path: Path, file_size: int, first: tifffile.TiffPage, page: tifffile.TiffPage) -> _Plane:
+def _check_size(path: Path, page: tifffile.TiffPage) -> None:
+    """Raise SlideError where the header declares more than a slide can be.
+
+    Before OpenSlide gets to see the file: where it cannot allocate what it is told to, the process is aborted.
+    """
     width, height = int(page.imagewidth), int(page.imagelength)
     tile_width, tile_height = _tile_size(page)
     if max(width, height) > MAX_SLIDE_SIDE_PX or tile_width * tile_height > MAX_TILE_PX:
@@ -181,6 +187,11 @@ def _plane(path: Path, file_size: int, first: tifffile.TiffPage, page: tifffile.
             f"{path}: declares {width} × {height} px in tiles of {tile_width} × {tile_height} px, over the limit "
             f"of {MAX_SLIDE_SIDE_PX} px a side and {MAX_TILE_PX} px a tile; the header is damaged or hostile"
         )
+
+
+def _plane(path: Path, file_size: int, first: tifffile.TiffPage, page: tifffile.TiffPage) -> _Plane:
+    width, height = int(page.imagewidth), int(page.imagelength)
+    tile_width, tile_height = _tile_size(page)
     offsets, counts = np.array(page.dataoffsets, np.int64), np.array(page.databytecounts, np.int64)
     columns, rows = -(-width // tile_width), -(-height // tile_height)
     if len(offsets) < columns * rows or len(counts) < columns * rows:

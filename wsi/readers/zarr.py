@@ -42,7 +42,10 @@ class ZarrReader:
             return None
         try:
             return cls(path, zarr.open_group(path, mode="r"))
-        except (KeyError, ValueError, TypeError, FileNotFoundError) as error:
+        except SlideError:
+            raise
+        # Zarr and what damaged metadata leads to here raise many kinds: key, index, attribute and value errors.
+        except Exception as error:
             raise SlideError(f"{path}: not a readable OME-Zarr image ({error})") from error
 
     def _size(self, array: zarr.Array[Any]) -> tuple[int, int]:
@@ -51,7 +54,13 @@ class ZarrReader:
     def read_level(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         """See `Reader.read_level`."""
         wanted = {"x": slice(x, x + width), "y": slice(y, y + height), "c": slice(0, 3)}
-        cut = np.asarray(self._arrays[level][tuple(wanted.get(axis, 0) for axis in self._axes)])
+        try:
+            cut = np.asarray(self._arrays[level][tuple(wanted.get(axis, 0) for axis in self._axes)])
+        except Exception as error:  # Codecs raise their own kinds, one per codec.
+            raise SlideError(
+                f"{self._path}: {width} × {height} px at ({x}, {y}) of level {level} cannot be decoded ({error}); "
+                "copy it again from its source"
+            ) from error
         kept = [axis for axis in self._axes if axis in wanted]
         if "c" not in kept:
             cut, kept = cut[..., None], [*kept, "c"]

@@ -1,0 +1,62 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Everything is installed into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help install demo test test-fast check format bench constraints clean
+
+help:
+	@echo "make demo         generate slides, train, predict, overlay, report (minutes)"
+	@echo "make test         all tests; those on real slides need TESELA_TEST_DATA"
+	@echo "make test-fast    without the slow ones and the real slides"
+	@echo "make check        lint, types, layers, workflow lint"
+	@echo "make bench        print the figures and write build/bench.json"
+	@echo "make format       format everything"
+	@echo "make constraints  write constraints.txt anew from the newest versions"
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+demo: install
+	$(BIN)/tesela demo
+
+test: install
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+test-fast: install
+	$(BIN)/python -m pytest -m "not slow and not real"
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/snakefmt --check Snakefile pipelines/rules
+	$(BIN)/python .ci/lint_workflow.py
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile pipelines/rules
+
+bench: install
+	$(BIN)/python -m benchmarks
+
+# The newest versions that pyproject.toml allows, in an environment of their own; a local label such as +cpu is cut
+# off, since it names one build. Run the tests with them before committing the file.
+constraints:
+	rm -rf build/constraints
+	$(PYTHON) -m venv build/constraints
+	build/constraints/bin/python -m pip install --quiet --upgrade pip
+	build/constraints/bin/python -m pip install --quiet --editable ".[dev]"
+	build/constraints/bin/python -m pip list --format=freeze --exclude-editable --exclude pip --exclude setuptools \
+		| sed -E 's/\+[A-Za-z0-9.]+$$//' > constraints.txt
+
+clean:
+	rm -rf .venv build demo results .snakemake

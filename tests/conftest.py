@@ -1,0 +1,82 @@
+"""Slides that all tests share: one small phantom, written once in every format, and the real slides."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from numpy.typing import NDArray
+
+from wsi.geometry import Box
+from wsi.phantom import Phantom, PhantomSpec
+from wsi.phantom.files import write_flat, write_tiled, write_zarr
+
+# The same examples in every run, and no clock: a busy machine is no failure.
+settings.register_profile("tesela", derandomize=True, deadline=None, max_examples=60)
+settings.load_profile("tesela")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real slides. Without it a test skips and says so; in CI that is a failure."""
+    folder = os.environ.get("TESELA_TEST_DATA")
+    if folder:
+        return Path(folder)
+    if os.environ.get("CI") == "true":
+        pytest.fail("TESELA_TEST_DATA is not set: CI must run on the real slides")
+    pytest.skip("TESELA_TEST_DATA is not set: no real slides to test on")
+
+
+@pytest.fixture(scope="session")
+def phantom() -> Phantom:
+    """One piece of tissue with all eight classes; sides are no multiple of any native tile."""
+    return Phantom(PhantomSpec(5, 1500, 1100, 0.5, pieces=1))
+
+
+@pytest.fixture(scope="session")
+def phantom_pixels(phantom: Phantom) -> NDArray[np.uint8]:
+    """(1100, 1500, 3) RGB: what every lossless file of the phantom holds."""
+    pixels = phantom.render(Box(0, 0, phantom.spec.width, phantom.spec.height))
+    pixels.setflags(write=False)
+    return pixels
+
+
+@pytest.fixture(scope="session")
+def phantom_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the phantom's files lie."""
+    return tmp_path_factory.mktemp("phantom")
+
+
+@pytest.fixture(scope="session")
+def phantom_tiled(phantom: Phantom, phantom_dir: Path) -> Path:
+    """A lossless tiled pyramid."""
+    path = phantom_dir / "tiled.ome.tif"
+    write_tiled(phantom, path, quality=0)
+    return path
+
+
+@pytest.fixture(scope="session")
+def phantom_jpeg(phantom: Phantom, phantom_dir: Path) -> Path:
+    """A tiled pyramid in JPEG, as scanners write."""
+    path = phantom_dir / "jpeg.ome.tif"
+    write_tiled(phantom, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def phantom_flat(phantom: Phantom, phantom_dir: Path) -> Path:
+    """Striped LZW without a pyramid."""
+    path = phantom_dir / "flat.tif"
+    write_flat(phantom, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def phantom_zarr(phantom: Phantom, phantom_dir: Path) -> Path:
+    """An OME-Zarr 0.5 folder."""
+    path = phantom_dir / "phantom.ome.zarr"
+    write_zarr(phantom, path)
+    return path

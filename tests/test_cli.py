@@ -1,0 +1,130 @@
+"""Bad input: one clear line that names the file and the remedy, exit code 2, no traceback, nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from typer.testing import CliRunner
+
+from pipelines import cli
+
+TESELA = [sys.executable, "-m", "pipelines.cli"]
+
+
+def tesela(*words: object, ok: bool = False) -> str:
+    """Run a command in a process of its own; the one line it says on stderr."""
+    done = subprocess.run([*TESELA, *map(str, words)], capture_output=True, text=True, check=False)
+    if ok:
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+    assert done.returncode == 2, (done.returncode, done.stderr)
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("tesela: error: ")
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One of each bad input."""
+    folder = tmp_path_factory.mktemp("bad")
+    (folder / "empty.tif").touch()
+    (folder / "text.tif").write_text("this is no slide\n" * 40)
+    pixels = np.random.default_rng(0).integers(0, 255, (600, 500, 3), dtype=np.uint8)
+    tifffile.imwrite(folder / "whole.tif", pixels, photometric="rgb", tile=(256, 256), compression="jpeg")
+    whole = (folder / "whole.tif").read_bytes()
+    (folder / "cut.tif").write_bytes(whole[: len(whole) // 2])
+    (folder / "model").mkdir()
+    (folder / "model" / "model.json").write_text('{"hello": 1}')
+    (folder / "classes" / "TUM").mkdir(parents=True)
+    (folder / "classes" / "STR").mkdir()
+    tifffile.imwrite(folder / "classes" / "STR" / "1.tif", pixels)
+    (folder / "nothing").mkdir()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("missing.tif", "no such file"),
+        ("empty.tif", "empty"),
+        ("text.tif", "not a slide"),
+        ("cut.tif", "copy it again"),
+    ],
+)
+@pytest.mark.parametrize("command", ["inspect", "ingest"])
+def test_a_file_that_is_no_slide(bad: Path, tmp_path: Path, name: str, said: str, command: str) -> None:
+    out = ["--out", tmp_path / "out"] if command == "ingest" else []
+    line = tesela(command, bad / name, *out)
+    assert name in line
+    assert said in line
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_slide_without_an_mpp_says_how_to_give_one(bad: Path, tmp_path: Path) -> None:
+    line = tesela("ingest", bad / "whole.tif", "--out", tmp_path / "out")
+    assert "whole.tif" in line
+    assert "--mpp" in line
+    assert "sheet" in line
+    tesela("ingest", bad / "whole.tif", "--out", tmp_path / "out", "--mpp", 0.5, ok=True)
+    assert json.loads((tmp_path / "out" / "slide.json").read_text())["mpp_source"] == "given"
+
+
+def test_an_unknown_configuration_key(tmp_path: Path) -> None:
+    config = tmp_path / "my.yaml"
+    config.write_text("run: r\nslides: s\nmodel: {path: m}\noverlay: {alhpa: 1}\n")
+    line = tesela("check", config)
+    assert "my.yaml" in line
+    assert "overlay.alhpa" in line
+
+
+def test_a_sheet_without_the_column_it_needs(tmp_path: Path) -> None:
+    (tmp_path / "s.csv").write_text("file\na.tif\n")
+    line = tesela("cohort", "--sheet", tmp_path / "s.csv", "--out", tmp_path / "cohort.csv")
+    assert "s.csv" in line
+    assert "'slide' is missing" in line
+    assert not (tmp_path / "cohort.csv").exists()
+
+
+def test_an_empty_folder_of_slides(bad: Path, tmp_path: Path) -> None:
+    assert "nothing" in tesela("cohort", "--slides", bad / "nothing", "--out", tmp_path / "cohort.csv")
+
+
+def test_a_model_that_is_none(bad: Path, tmp_path: Path) -> None:
+    line = tesela("predict", bad / "whole.tif", "--mpp", 0.5, "--model", bad / "model", "--out", tmp_path / "o")
+    assert "model.json" in line
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_class_folder_without_images(bad: Path, tmp_path: Path) -> None:
+    config = tmp_path / "train.yaml"
+    config.write_text(json.dumps({"tile": {"mpp": 1}, "train": {"folder": str(bad / "classes"), "source_mpp": 1}}))
+    line = tesela("train", "--config", config, "--out", tmp_path / "model")
+    assert "TUM" in line
+    assert not (tmp_path / "model").exists()
+
+
+def test_debug_shows_the_traceback(bad: Path) -> None:
+    done = subprocess.run(
+        [*TESELA, "--debug", "inspect", str(bad / "text.tif")], capture_output=True, text=True, check=False
+    )
+    assert "Traceback" in done.stderr
+
+
+def test_inspect_prints_json_that_a_program_may_read(bad: Path) -> None:
+    found = json.loads(tesela("inspect", bad / "whole.tif", "--json", ok=True))
+    assert (found["width"], found["height"], found["mpp"], found["mpp_source"]) == (500, 600, None, "unknown")
+
+
+@pytest.mark.parametrize("command", [None, *(command.callback.__name__ for command in cli.app.registered_commands)])
+def test_help_teaches_every_command(command: str | None) -> None:
+    words = [command, "--help"] if command else ["--help"]
+    result = CliRunner().invoke(cli.app, words)
+    assert result.exit_code == 0
+    assert "Usage" in result.output

@@ -1,0 +1,149 @@
+"""The configuration a person writes: defaults, refusals, and sections as command-line options."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import click
+import pytest
+import typer
+
+from pipelines.cli import app
+from pipelines.config import (
+    BlankConfig,
+    DaskConfig,
+    LabelConfig,
+    OverlayConfig,
+    PredictConfig,
+    RunConfig,
+    Section,
+    TileConfig,
+    TissueConfig,
+    flags_of,
+    load_config,
+    load_train_file,
+    parse_config,
+)
+from wsi.blank import BlankOptions
+from wsi.errors import InputError
+from wsi.overlay import OverlayOptions
+from wsi.tissue import TissueOptions
+
+MODEL = {"run": "r", "slides": "s", "model": {"path": "m"}}
+TRAINED = {"run": "r", "slides": "s", "tile": {"mpp": 0.5}, "train": {"folder": "t", "source_mpp": 0.5}}
+
+
+def refused(raw: object) -> str:
+    with pytest.raises(InputError) as error:
+        parse_config(raw, "my.yaml")
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_a_model_and_slides_are_enough() -> None:
+    run = parse_config(MODEL, "my.yaml")
+    assert run.folder == Path("results/r")
+    assert run.model_folder == Path("m")
+
+
+def test_a_run_that_trains_keeps_its_model_in_its_folder() -> None:
+    assert parse_config(TRAINED, "my.yaml").model_folder == Path("results/r/models/model")
+
+
+def test_an_unknown_key_is_named_with_its_place() -> None:
+    message = refused({**MODEL, "overlay": {"alpa": 0.3}})
+    assert message == "my.yaml: unknown key 'overlay.alpa'; remove it or correct its name"
+
+
+def test_all_faults_are_told_at_once() -> None:
+    message = refused({**MODEL, "overlay": {"alpha": 7}, "tissue": {"mask_mpp": -1}, "colour": "red"})
+    assert all(key in message for key in ("overlay.alpha", "tissue.mask_mpp", "colour"))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"slides": None}, "no slides"),
+        ({"model": {}}, "`train` or `model"),
+        ({"train": {"folder": "t"}}, "source_mpp"),
+        ({"train": {"folder": "t", "source_mpp": 1, "slides": True}}, "either `folder`"),
+        ({"tile": {"size_px": 64, "mpp": 1, "stride_px": 65}}, "unscored"),
+        ({"run": "../elsewhere"}, "run"),
+    ],
+)
+def test_what_cannot_work_is_refused_with_its_reason(change: dict[str, object], said: str) -> None:
+    assert said in refused({**MODEL, **change})
+
+
+def test_a_missing_mpp_is_never_guessed() -> None:
+    assert "mpp" in refused({**TRAINED, "tile": {"size_px": 128}})
+
+
+def test_an_unset_environment_variable_is_an_error_not_an_empty_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOWHERE", raising=False)
+    assert "NOWHERE is not set" in refused({**MODEL, "slides": "${NOWHERE}/slides"})
+    monkeypatch.setenv("NOWHERE", "/data")
+    assert parse_config({**MODEL, "slides": "${NOWHERE}/slides"}, "my.yaml").slides == "/data/slides"
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1\n- 2", "", "\0"])
+def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"my\.yaml"):
+        load_config(path)
+
+
+def test_training_reads_its_two_sections_of_any_file(tmp_path: Path) -> None:
+    path = tmp_path / "train.yaml"
+    path.write_text('{"tile": {"mpp": 0.5}, "train": {"folder": "t", "source_mpp": 0.5}}')
+    alone = load_train_file(path)
+    path.write_text("run: r\nslides: s\ntile: {mpp: 0.5}\ntrain: {folder: t, source_mpp: 0.5}\n")
+    assert load_train_file(path) == alone
+
+
+@pytest.mark.parametrize("name", ["demo", "crc5", "nct_crc"])
+def test_the_configurations_that_are_shipped_are_valid(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("TESELA_DEMO", "TESELA_TEST_DATA", "TESELA_SLIDES"):
+        monkeypatch.setenv(variable, "somewhere")
+    assert isinstance(load_config(Path("configs") / f"{name}.yaml"), RunConfig)
+
+
+def test_a_section_becomes_options() -> None:
+    overlay = OverlayConfig(alpha=0.3, classes=("TUM", "odd name"))
+    assert flags_of(overlay) == "--alpha 0.3 --threshold 0.0 --classes TUM --classes 'odd name' --quality 87"
+    assert "--allow-upsample" in flags_of(TileConfig(mpp=1, allow_upsample=True)).split()
+    assert flags_of(DaskConfig()) == ""
+
+
+@pytest.mark.parametrize(
+    ("command", "sections"),
+    [
+        ("tissue", [TissueConfig]),
+        ("tiles", [TileConfig, BlankConfig, DaskConfig]),
+        ("label", [LabelConfig]),
+        ("predict", [PredictConfig]),
+        ("overlay", [OverlayConfig]),
+    ],
+)
+def test_every_key_of_a_section_is_an_option_of_its_command_with_the_same_default(
+    command: str, sections: list[type[Section]]
+) -> None:
+    group = typer.main.get_command(app)
+    assert isinstance(group, click.Group) or hasattr(group, "commands")
+    options = {option: parameter for parameter in group.commands[command].params for option in parameter.opts}
+    for section in sections:
+        for name, field in section.model_fields.items():
+            parameter = options["--" + name.replace("_", "-")]
+            if not field.is_required() and name != "allow_upsample":
+                assert parameter.default == field.default, name
+
+
+@pytest.mark.parametrize(
+    ("section", "options"),
+    [(TissueConfig, TissueOptions), (BlankConfig, BlankOptions), (OverlayConfig, OverlayOptions)],
+)
+def test_the_defaults_of_a_section_are_those_of_the_library(section: type[Section], options: type) -> None:
+    for field in fields(options):
+        assert section.model_fields[field.name].default == field.default, field.name
