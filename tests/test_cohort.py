@@ -111,6 +111,6 @@ def test_a_sheet_saved_by_a_spreadsheet_is_read(tmp_path: Path) -> None:
 
 def test_the_cohort_survives_its_file(tmp_path: Path) -> None:
     touch(tmp_path, "a.tif", "b.tif")
-    cohort = load_cohort(None, sheet(tmp_path, "slide,mpp,note\na.tif,0.5,\"x, y\"\nb.tif,,\n"))
+    cohort = load_cohort(None, sheet(tmp_path, 'slide,mpp,note\na.tif,0.5,"x, y"\nb.tif,,\n'))
     cohort.write(tmp_path / "cohort.csv")
     assert Cohort.load(tmp_path / "cohort.csv") == cohort

@@ -159,6 +159,14 @@ def test_an_absurd_tile_size_allocates_nothing(small: Path, side: int) -> None:
     refuses(small)
 
 
+def test_an_absurd_size_does_not_reach_openslide(small: Path) -> None:
+    """It would abort the whole process. CMYK is what our own reader leaves to it."""
+    retag(small, "PhotometricInterpretation", 5)
+    retag(small, "ImageWidth", 1 << 31)
+    retag(small, "ImageLength", 1 << 31)
+    assert "over the limit" in refuses(small)
+
+
 def test_an_absurd_slide_size(small: Path) -> None:
     retag(small, "ImageWidth", 4_000_000_000)
     refuses(small)

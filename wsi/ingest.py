@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from wsi.convert import convert
@@ -27,6 +28,6 @@ def ingest(
             target = out / "slide.ome.tif"
             convert(slide, target, progress=progress)
             with open_slide(target, slide.mpp) as converted:
-                info = converted.info(source=source)
+                info = replace(converted.info(source=source), mpp_source=info.mpp_source, notes=info.notes)
     info.write(out / "slide.json")
     return info

@@ -198,7 +198,7 @@ def open_slide(path: Path | str, mpp: tuple[float, float] | float | None = None)
         raise MppError(f"{path.name}: an mpp of {given[0]:g} is not possible; give µm per pixel, such as 0.5")
     if path.suffix == ".json":
         info = SlideInfo.load(path)
-        return open_slide(info.path, given or (info.mpp if info.mpp_source == "given" else None))
+        return open_slide(info.path, given or info.mpp)
     return Slide(path, open_reader(path), given)
 
 
