@@ -20,12 +20,11 @@ from safetensors.torch import load_file, save_file
 from models.network import build, head_size, one_line
 from wsi.atomic import write_json, writing
 from wsi.errors import InputError, MismatchError
-from wsi.geometry import TileGrid, TileSpec
+from wsi.geometry import MPP_TOLERANCE, TileGrid, TileSpec
 
 FORMAT = "tesela-checkpoint/1"
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
-_MPP_TOLERANCE = 0.02  # scanners of one make differ by about 1 %; a wrong level differs by 2×
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Checkpoint:
     def check_grid(self, grid: TileGrid, name: str) -> None:
         """Raise MismatchError where the tiles of slide `name` are not what the model was trained on."""
         own, other = self.tile, grid.spec
-        if own.size_px != other.size_px or abs(other.mpp / own.mpp - 1) > _MPP_TOLERANCE:
+        if own.size_px != other.size_px or abs(other.mpp / own.mpp - 1) > MPP_TOLERANCE:
             raise MismatchError(
                 f"{name}: the tiles are {other.size_px} px at {other.mpp:g} mpp, but the model was trained on "
                 f"{own.size_px} px at {own.mpp:g} mpp; tile the slide with --size {own.size_px} "

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from wsi.errors import InputError, MppError
-from wsi.geometry import Box, TileGrid, TileSpec
+from wsi.geometry import MPP_TOLERANCE, Box, TileGrid, TileSpec
 from wsi.slide import Slide, fingerprint, open_slide
 
 _ENDINGS = frozenset({".tif", ".tiff", ".png", ".jpg", ".jpeg"})
@@ -82,7 +82,7 @@ class FolderSet:
     def load(self, index: int, tile: TileSpec) -> NDArray[np.uint8]:
         """(h, w, 3) RGB at `tile.mpp`, shrunk by area. Raises InputError, naming the file."""
         path = self.paths[index]
-        if self.source_mpp > tile.mpp * 1.02:
+        if self.source_mpp > tile.mpp * (1 + MPP_TOLERANCE):
             raise MppError(
                 f"{self.root}: tiles of {self.source_mpp:g} mpp cannot show {tile.mpp:g} mpp; "
                 f"set tile.mpp to {self.source_mpp:g} or coarser"

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.cohort import Cohort, CohortSlide, load_cohort
-from pipelines.config import RunConfig, flags_of, load_config, parse_config
+from pipelines.config import RunConfig, TileConfig, flags_of, load_config, parse_config
 from wsi.errors import InputError, WsiError
+from wsi.geometry import MPP_TOLERANCE, TileSpec
 
 TRAIN_SPLITS = ("train", "val")
 
@@ -23,6 +24,7 @@ class Workflow:
 
     config: RunConfig
     cohort: Cohort
+    tile: TileConfig
 
     @classmethod
     def of(cls, config: RunConfig) -> Workflow:
@@ -30,7 +32,7 @@ class Workflow:
         cohort = load_cohort(
             Path(config.slides) if config.slides else None, Path(config.sheet) if config.sheet else None
         )
-        workflow = cls(config, cohort)
+        workflow = cls(config, cohort, _tile_of(config))
         if config.train is not None and config.train.slides and not workflow.training_slides():
             raise InputError("train.slides is true, but no slide of the sheet has an annotation and the split 'train'")
         return workflow
@@ -79,19 +81,8 @@ class Workflow:
         return " ".join(flags_of(getattr(self.config, name)) for name in sections)
 
     def tile_flags(self) -> str:
-        """The tile section, or the tile of the trained model where the configuration leaves it out."""
-        if self.config.tile is not None:
-            return flags_of(self.config.tile)
-        description = Path(self.model) / "model.json"
-        try:
-            tile = json.loads(description.read_text("utf-8"))["tile"]
-            return shlex.join(
-                ["--size-px", str(tile["size_px"]), "--mpp", str(tile["mpp"]), "--stride-px", str(tile["stride_px"])]
-            )
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{self.model}: not a model folder ({error}); set model.path, or a section `tile`"
-            ) from error
+        """The tiles to cut, as options of `tesela tiles`."""
+        return flags_of(self.tile)
 
     def cohort_flags(self) -> str:
         """Where the slides are, as options of `tesela cohort`."""
@@ -123,6 +114,31 @@ class Workflow:
     def of_slides(self, *names: str) -> list[str]:
         """A file of every slide, for each name."""
         return [f"{self.folder}/slides/{slide_id}/{name}" for slide_id in self.cohort.ids for name in names]
+
+
+def _tile_of(config: RunConfig) -> TileConfig:
+    """The section `tile`; where a trained model is named, what that model was trained on.
+
+    Raises InputError where the two differ. model.json is read here without torch, which takes seconds to import.
+    """
+    if config.model.path is None:
+        assert config.tile is not None  # RunConfig refuses a run that has neither
+        return config.tile
+    description = Path(config.model.path) / "model.json"
+    try:
+        trained = TileSpec(**json.loads(description.read_text("utf-8"))["tile"])
+    except FileNotFoundError as error:
+        raise InputError(f"model.path: no {description}; name a folder that `tesela train` wrote") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{description}: not the description of a model ({error})") from error
+    if config.tile is None:
+        return TileConfig(size_px=trained.size_px, mpp=trained.mpp, stride_px=trained.stride_px)
+    if config.tile.size_px != trained.size_px or abs(config.tile.mpp / trained.mpp - 1) > MPP_TOLERANCE:
+        raise InputError(
+            f"tile: {config.tile.size_px} px at {config.tile.mpp:g} mpp, but the model {config.model.path} was trained "
+            f"on {trained.size_px} px at {trained.mpp:g} mpp; leave `tile` out, or use another model"
+        )
+    return config.tile
 
 
 def load_or_exit(raw: Mapping[str, Any], sources: list[str]) -> Workflow:

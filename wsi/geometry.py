@@ -22,6 +22,9 @@ from wsi.errors import InputError, MppError
 # number is that number, and is then exact.
 _WHOLE_TOLERANCE = 2e-3
 
+# Scanners of one make differ by about 1 %; a wrong level differs by a factor of 2.
+MPP_TOLERANCE = 0.02
+
 MPP_REMEDY = "give it by hand (--mpp; `tesela tiles`: --slide-mpp) or in the column 'mpp' of the sheet"
 
 
@@ -135,7 +138,7 @@ class TileGrid:
         """
         if mpp is None:
             raise MppError(f"{name}: no mpp in the file; {MPP_REMEDY}")
-        if max(mpp) > spec.mpp * 1.02 and not allow_upsample:
+        if max(mpp) > spec.mpp * (1 + MPP_TOLERANCE) and not allow_upsample:
             raise MppError(
                 f"{name}: {spec.mpp:g} mpp asked, the finest level has {max(mpp):.4g}; "
                 f"use a model of {max(mpp):.4g} mpp or coarser, or set tile.allow_upsample"

@@ -14,6 +14,8 @@ if run.trains:
             f"{run.folder}/logs/train_settings.log",
         params:
             sections=run.train_file,
+        message:
+            "train settings"
         shell:
             "printf '%s\n' {params.sections:q} > {output:q} 2> {log:q}"
 
@@ -40,6 +42,8 @@ if run.trains:
         params:
             out=subpath(output[0], parent=True),
             slides=run.slide_flags(),
+        message:
+            "train {params.out}"
         shell:
             # Shown as well as logged: it is the longest step, and a person waits for it.
             "tesela train --config {input.settings:q} --out {params.out:q} --threads {threads} {params.slides}"

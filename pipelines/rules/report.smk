@@ -15,6 +15,8 @@ rule cohort:
     params:
         flags=run.cohort_flags(),
         digest=run.cohort.digest(),
+    message:
+        "cohort"
     shell:
         "tesela cohort {params.flags} --out {output:q} 2> {log:q}"
 
@@ -37,6 +39,8 @@ rule report:
         runtime=20,
     params:
         run=subpath(output[0], parent=True),
+    message:
+        "report"
     shell:
         "tesela report {params.run:q} 2> {log:q}"
 

@@ -23,6 +23,8 @@ rule ingest:
     params:
         out=subpath(output[0], parent=True),
         mpp=lambda w: run.mpp_flags(w.slide),
+    message:
+        "ingest {wildcards.slide}"
     shell:
         "tesela ingest {input:q} --out {params.out:q} {params.mpp} 2> {log:q}"
 
@@ -47,6 +49,8 @@ rule tissue:
     params:
         out=subpath(output[0], parent=True),
         flags=run.flags("tissue"),
+    message:
+        "tissue {wildcards.slide}"
     shell:
         "tesela tissue {input:q} --out {params.out:q} {params.flags} 2> {log:q}"
 
@@ -69,6 +73,8 @@ rule tiles:
         runtime=60,
     params:
         flags=f"{run.tile_flags()} {run.flags('blank', 'dask')}",
+    message:
+        "tiles {wildcards.slide}"
     shell:
         "tesela tiles {input.slide:q} --tissue {input.tissue:q} --out {output:q} {params.flags} 2> {log:q}"
 
@@ -91,6 +97,8 @@ rule label:
         runtime=20,
     params:
         flags=run.flags("label"),
+    message:
+        "label {wildcards.slide}"
     shell:
         "tesela label {input.tiles:q} --regions {input.regions:q} --out {output:q} {params.flags} 2> {log:q}"
 
@@ -119,6 +127,8 @@ rule predict:
         out=subpath(output[0], parent=True),
         model=subpath(input.model, parent=True),
         flags=run.flags("predict"),
+    message:
+        "predict {wildcards.slide}"
     shell:
         "tesela predict {input.slide:q} --tiles {input.tiles:q} --model {params.model:q} --out {params.out:q}"
         " --threads {threads} {params.flags} 2> {log:q}"
@@ -143,6 +153,8 @@ rule overlay:
         runtime=120,
     params:
         flags=run.flags("overlay"),
+    message:
+        "overlay {wildcards.slide}"
     shell:
         "tesela overlay {input.slide:q} --predictions {input.predictions:q} --out {output.tif:q}"
         " --preview {output.png:q} {params.flags} 2> {log:q}"
