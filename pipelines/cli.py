@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -119,7 +120,7 @@ def tiles(
     mpp: Annotated[float, typer.Option(help="µm per px of a tile; reading resamples to it", show_default=False)],
     size_px: Annotated[int, typer.Option("--size-px", "--size", help="side of a tile, px at --mpp")] = 128,
     stride_px: Annotated[Optional[int], typer.Option(help="step between tiles [default: --size-px]")] = None,  # noqa: UP045
-    min_tissue: Annotated[float, typer.Option(min=0, max=1, help="share of a tile that must be tissue")] = 0.2,
+    min_tissue: Annotated[float, typer.Option(min=0, max=1, help="share of a tile that must be tissue")] = 0.1,
     allow_upsample: Annotated[bool, typer.Option("--allow-upsample", help="take coarser slides, enlarged")] = False,
     tissue_geojson: Annotated[Optional[Path], typer.Option("--tissue", help="outlines; default: found now")] = None,  # noqa: UP045
     bright_level: Annotated[
@@ -304,6 +305,8 @@ def _print_json(value: Any) -> None:
 
 def main() -> None:
     """Run a command. An error that a person can mend is one line on stderr and exit code 2."""
+    # A damaged file makes tifffile log its own lines; ours names the file and the remedy.
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     try:
         app()
     except (WsiError, OSError) as error:

@@ -53,7 +53,7 @@ class TileConfig(Section):
     size_px: int = Field(128, ge=8, description="side of a tile in px at `mpp`")
     mpp: Positive = Field(description="µm per px of a tile; reading resamples to it")
     stride_px: int | None = Field(None, ge=1, description="step between tiles; default: size_px (no overlap)")
-    min_tissue: Share = Field(0.2, description="share of a tile that must be tissue")
+    min_tissue: Share = Field(0.1, description="share of a tile that must be tissue")
     allow_upsample: bool = Field(False, description="also take slides coarser than `mpp`, enlarged")
 
     @model_validator(mode="after")

@@ -90,7 +90,7 @@ def predict(
             tiles_path,
             spec,
             BlankOptions(),
-            min_tissue=0.2,
+            min_tissue=0.1,
             allow_upsample=False,
             tissue_path=None,
             tissue_options=TissueOptions(),

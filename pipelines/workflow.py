@@ -64,8 +64,8 @@ class Workflow:
 
     @property
     def train_file(self) -> str:
-        """The sections that training depends on, as JSON (which is YAML)."""
-        return json.dumps(self.config.model_dump(mode="json", include={"tile", "train"}))
+        """What training depends on, as JSON (which is YAML): of the tiles, their size and mpp and nothing else."""
+        return json.dumps(self.config.model_dump(mode="json", include={"tile": {"size_px", "mpp"}, "train": True}))
 
     def source(self, slide: str) -> str:
         """The user's file of a slide."""

@@ -181,6 +181,8 @@ def test_an_mpp_in_the_sheet_mends_the_slide_and_runs_nothing_else_again(
     assert jobs(snakemake(folder, "--dry-run")) == set()  # a second time there is nothing to do
     configure(folder, overlay={"alpha": 0.2})
     assert jobs(snakemake(folder, "--dry-run")) == {"overlay", "report"}
+    configure(folder, tile={"size_px": 64, "mpp": 1.0, "min_tissue": 0.3})
+    assert jobs(snakemake(folder, "--dry-run")) == {"tiles", "predict", "overlay", "report"}  # no training
 
 
 def test_a_killed_run_started_again_gives_what_an_unbroken_one_gives(tmp_path: Path) -> None:

@@ -82,8 +82,8 @@ def tile_stats(
     """Measure the wanted tiles of a grid; wanted is (rows, cols) bool.
 
     slide_path: a slide or slide.json that every worker can open, with `mpp` where the file does not say it.
-    scheduler: address of a running Dask scheduler (tcp://...); None: threads of this process. progress is told
-    the share done, 0 to 1.
+    scheduler: address of a running Dask scheduler (tcp://...); None: threads of this process, and
+    then progress is told the share done, 0 to 1.
     """
     band = max(1, BLOCK_PX // grid.spec.stride_px)
     tops = [top for top in range(0, grid.rows, band) if wanted[top : top + band].any()]
@@ -109,7 +109,7 @@ def _compute(
 def _band_stats(
     slide_path: Path, mpp: float | None, grid: TileGrid, wanted: NDArray[np.bool_], top: int, bright_level: int
 ) -> tuple[NDArray[np.float32], ...]:
-    slide = _kept_open(slide_path, mpp)
+    slide = _kept_open(slide_path, mpp, slide_path.stat().st_mtime_ns)
     rows = np.zeros((grid.rows, grid.cols), bool)
     rows[top : top + len(wanted)] = wanted
     parts = [(block.index, *measure(block.pixels, bright_level)) for block in read_tiles(slide, grid, rows)]
@@ -117,8 +117,9 @@ def _band_stats(
 
 
 @lru_cache(maxsize=4)
-def _kept_open(slide_path: Path, mpp: float | None) -> Slide:
-    """A worker opens a slide once, not once a band."""
+def _kept_open(slide_path: Path, mpp: float | None, written_ns: int) -> Slide:
+    """Open a slide once a worker, not once a band; one that was written anew is another slide."""
+    del written_ns  # part of the key
     return open_slide(slide_path, mpp)
 
 

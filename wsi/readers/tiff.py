@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,19 @@ from wsi.readers.tiff_meta import mpp_of, objective_power_of
 from wsi.readers.tiff_pixels import to_rgb, unsupported
 
 _serial = itertools.count()
+
+# What tifffile lets through where a header is damaged: it trusts counts and types as it finds them.
+_DAMAGED = (
+    tifffile.TiffFileError,
+    struct.error,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    OSError,
+    TypeError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True)
@@ -61,8 +75,7 @@ class TiffReader:
                 return cls._parse(path, tiff)
         except SlideError:
             raise
-        # tifffile raises whatever a damaged header provokes: struct, index, type and value errors among them.
-        except Exception as error:
+        except _DAMAGED as error:
             raise SlideError(
                 f"{path}: damaged TIFF ({type(error).__name__}: {error}); copy it again from its source"
             ) from error
