@@ -315,8 +315,8 @@ class _Counted(Callback):
 def test_there_is_one_dask_task_for_each_band_that_has_tiles(phantom_tiled: Path) -> None:
     grid = TileGrid(TileSpec(16, 0.125, 16), 1500, 1100, (0.5, 0.5))
     wanted = np.zeros((grid.rows, grid.cols), bool)
-    wanted[5, 7] = wanted[6, 300] = wanted[-1, -1] = True  # two bands of three: 2048 px of 16 are 128 rows
-    assert -(-grid.rows // (BLOCK_PX // 16)) == 3
+    wanted[5, 7] = wanted[6, 300] = wanted[-1, -1] = True  # in the first and the last band
+    assert -(-grid.rows // (BLOCK_PX // 16)) > 2
     _Counted.tasks = 0
     told: list[float] = []
     with _Counted():

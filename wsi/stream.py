@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi.geometry import TileGrid
+from wsi.memory import keep_freed_memory
+from wsi.readers import cache
 from wsi.slide import Slide
 
-# Side of a block in grid px. Measured on an 18,048 × 15,936 JPEG pyramid: 1,024 loses a fifth to block borders,
-# beyond 4,096 nothing is gained and memory grows.
-BLOCK_PX = 2048
+# Side of a block in grid px. Speed of reading all tiles of an 18,048 × 15,936 JPEG pyramid on 2 cores, as a share of
+# decoding its native tiles alone: 1.0 with blocks of 1,024, 0.97 with 2,048, 0.80 with 4,096 (colder memory).
+BLOCK_PX = 1024
 
 T = TypeVar("T")
 
@@ -34,12 +38,27 @@ def read_tiles(slide: Slide, grid: TileGrid, wanted: NDArray[np.bool_]) -> Itera
 
     wanted: (rows, cols) bool. Blocks come row by row; within one, so do the tiles.
     """
+    keep_freed_memory()
+    waiting: deque[Future[TileBlock]] = deque()
+    try:
+        for rows, cols in _blocks(grid, wanted):
+            waiting.append(cache.submit(_cut, slide, grid, rows, cols))
+            if len(waiting) > cache.WORKERS:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        wait(future for future in waiting if not future.cancel())
+
+
+def _blocks(grid: TileGrid, wanted: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """(rows, cols) of the wanted tiles in each block that has any."""
     per_block = max(1, BLOCK_PX // grid.spec.stride_px)
     for top in range(0, grid.rows, per_block):
         for left in range(0, grid.cols, per_block):
             rows, cols = np.nonzero(wanted[top : top + per_block, left : left + per_block])
             if len(rows):
-                yield _cut(slide, grid, rows + top, cols + left)
+                yield rows + top, cols + left
 
 
 def _cut(slide: Slide, grid: TileGrid, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> TileBlock:
@@ -49,10 +68,13 @@ def _cut(slide: Slide, grid: TileGrid, rows: NDArray[np.int64], cols: NDArray[np
     width = int(cols.max()) * stride + size - x0
     height = int(rows.max()) * stride + size - y0
     block = slide.read_to(grid.grid_box(x0, y0, width, height), (width, height))
-    pixels = np.empty((len(rows), size, size, 3), np.uint8)
-    for number, (x, y) in enumerate(zip(cols * stride - x0, rows * stride - y0, strict=True)):
-        pixels[number] = block[y : y + size, x : x + size]
-    return TileBlock(rows * grid.cols + cols, pixels)
+    # Rows of bytes instead of rows of (x, channel): 12 µs instead of 31 for four tiles of 128 px.
+    flat = block.reshape(height, width * 3)
+    pixels = np.empty((len(rows), size, size * 3), np.uint8)
+    lefts, tops = ((cols * stride - x0) * 3).tolist(), (rows * stride - y0).tolist()
+    for number, (left, top) in enumerate(zip(lefts, tops, strict=True)):
+        pixels[number] = flat[top : top + size, left : left + size * 3]
+    return TileBlock(rows * grid.cols + cols, pixels.reshape(len(rows), size, size, 3))
 
 
 def ahead(items: Iterator[T], depth: int = 2) -> Iterator[T]:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+T = TypeVar("T")
 
 
 class TileCache:
@@ -40,12 +44,44 @@ class TileCache:
                 self._held -= self._tiles.popitem(last=False)[1].nbytes
 
 
+WORKERS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _make() -> tuple[TileCache, ThreadPoolExecutor]:
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return TileCache(128 * 1024 * 1024), ThreadPoolExecutor(workers, "tesela-decode")
+    return TileCache(128 * 1024 * 1024), ThreadPoolExecutor(WORKERS, "tesela-decode")
 
 
 CACHE, POOL = _make()
+# Items handed to a thread at once: one native tile takes about 0.4 ms to decode, handing it over 0.03 ms.
+_CHUNK = 8
+
+
+_inside = threading.local()
+
+
+def submit(work: Callable[..., T], *args: object) -> Future[T]:
+    """Run `work` in the pool. What it hands to `in_threads` it does itself, at once: the pool never waits for itself."""
+    return POOL.submit(_marked, work, *args)
+
+
+def _marked(work: Callable[..., T], *args: object) -> T:
+    _inside.pool = True
+    return work(*args)
+
+
+def in_threads(work: Callable[[int], None], items: Sequence[int]) -> None:
+    """Run `work` on every item, in the pool; by the caller where there are few, or where it is in the pool already."""
+    if len(items) <= _CHUNK or getattr(_inside, "pool", False):
+        _run(work, items)
+        return
+    chunks = [items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK)]
+    for future in [submit(_run, work, chunk) for chunk in chunks]:
+        future.result()
+
+
+def _run(work: Callable[[int], None], items: Sequence[int]) -> None:
+    for item in items:
+        work(item)
 
 
 def _after_fork() -> None:

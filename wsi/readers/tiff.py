@@ -114,24 +114,25 @@ class TiffReader:
         """See `Reader.read_level`."""
         plane = self._planes[level]
         out = np.empty((height, width, 3), np.uint8)
+        flat = out.reshape(height, width * 3)  # copied by rows of bytes, which is faster than by (x, channel)
 
         def place(index: int) -> None:
             row, col = divmod(index, plane.columns)
             top, left = row * plane.tile_height, col * plane.tile_width
             y0, y1 = max(top, y), min(top + plane.tile_height, y + height)
             x0, x1 = max(left, x), min(left + plane.tile_width, x + width)
-            tile = self._tile(level, index)
-            out[y0 - y : y1 - y, x0 - x : x1 - x] = tile[y0 - top : y1 - top, x0 - left : x1 - left]
+            # A tile used whole will not be asked for again by a reader that walks on; keeping it would only push
+            # out those at block borders, and spread decoding over cold memory.
+            whole = (y1 - y0) * (x1 - x0) == plane.tile_height * plane.tile_width
+            tile = self._tile(level, index, keep=not whole)
+            rows, cols = slice(y0 - top, y1 - top), slice((x0 - left) * 3, (x1 - left) * 3)
+            flat[y0 - y : y1 - y, (x0 - x) * 3 : (x1 - x) * 3] = tile.reshape(len(tile), -1)[rows, cols]
 
         indices = list(_touched(plane, x, y, width, height))
-        if len(indices) == 1:
-            place(indices[0])
-        else:
-            for _ in cache.POOL.map(place, indices):
-                pass
+        cache.in_threads(place, indices)
         return out
 
-    def _tile(self, level: int, index: int) -> NDArray[np.uint8]:
+    def _tile(self, level: int, index: int, *, keep: bool) -> NDArray[np.uint8]:
         key = (self._serial, level, index)
         held = cache.CACHE.get(key)
         if held is not None:
@@ -148,7 +149,8 @@ class TiffReader:
                 f"{self._path}: tile {index} of level {level} ({plane.level.width} × {plane.level.height} px) "
                 f"cannot be decoded ({error}); the file is damaged, copy it again from its source"
             ) from error
-        cache.CACHE.put(key, tile)
+        if keep:
+            cache.CACHE.put(key, tile)
         return tile
 
     def close(self) -> None:
