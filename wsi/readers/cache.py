@@ -12,7 +12,6 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-
 T = TypeVar("T")
 
 
@@ -60,7 +59,7 @@ _inside = threading.local()
 
 
 def submit(work: Callable[..., T], *args: object) -> Future[T]:
-    """Run `work` in the pool. What it hands to `in_threads` it does itself, at once: the pool never waits for itself."""
+    """Run `work` in the pool. What that hands to `in_threads` it does itself: a pool must not wait for itself."""
     return POOL.submit(_marked, work, *args)
 
 
