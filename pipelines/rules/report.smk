@@ -46,8 +46,9 @@ rule report:
 
 
 onsuccess:
-    shell("cat {run.folder}/logs/report.log")
+    # Where a single file was asked for, there may be no report yet.
+    shell("if [ -f {run.folder:q}/logs/report.log ]; then cat {run.folder:q}/logs/report.log; fi")
 
 
 onerror:
-    shell("tesela report {run.folder}")
+    shell("tesela report {run.folder:q}")
