@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -19,6 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from models.network import build, head_size, one_line
 from wsi.atomic import write_json, writing
+from wsi.digest import sha256_of
 from wsi.errors import InputError, MismatchError
 from wsi.geometry import MPP_TOLERANCE, TileGrid, TileSpec
 
@@ -72,13 +72,18 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, state_dict: Mapping[st
     weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state_dict.items()}
     with writing(folder / WEIGHTS) as temporary:
         save_file(weights, temporary, metadata={"format": "pt"})
-        digest = _sha256(temporary)
+        digest = sha256_of(temporary)
     write_json(folder / DESCRIPTION, {"format": FORMAT, "weights_sha256": digest, **asdict(checkpoint)})
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
     """What model.json says, without the weights. Raises InputError where there is no valid one."""
     return _parse(folder)[0]
+
+
+def weights_digest(folder: Path) -> str:
+    """SHA-256 of the weights, as model.json states it: what tells one training from another."""
+    return _parse(folder)[1]
 
 
 def load_checkpoint(folder: Path) -> tuple[Checkpoint, torch.nn.Module]:
@@ -94,7 +99,7 @@ def load_checkpoint(folder: Path) -> tuple[Checkpoint, torch.nn.Module]:
         weights = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path}: not a safetensors file ({one_line(error)}); copy or train it again") from error
-    found = _sha256(path)
+    found = sha256_of(path)
     if found != expected:
         raise InputError(
             f"{path}: SHA-256 is {found[:12]}…, {DESCRIPTION} expects {expected[:12]}…; "
@@ -158,8 +163,3 @@ def _from_json(raw: dict[str, Any]) -> Checkpoint:
 def _triple(values: Any) -> tuple[float, float, float]:
     red, green, blue = (float(value) for value in values)
     return red, green, blue
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

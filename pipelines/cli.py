@@ -15,7 +15,7 @@ from rich.table import Table
 from pipelines import stages
 from pipelines.console import err, progress_bar
 from wsi.blank import BlankOptions
-from wsi.errors import WsiError
+from wsi.errors import InputError, WsiError
 from wsi.geometry import TileSpec
 from wsi.overlay import OverlayOptions
 from wsi.pyramid import PyramidOptions
@@ -42,7 +42,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 @app.callback()
 def _root(
-    debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="show the traceback of an error (anywhere on the line)")
+    ] = False,
 ) -> None:
     # Read by `main`, which stands outside of Typer.
     del debug
@@ -123,6 +125,7 @@ def tiles(
     min_tissue: Annotated[float, typer.Option(min=0, max=1, help="share of a tile that must be tissue")] = 0.1,
     allow_upsample: Annotated[bool, typer.Option("--allow-upsample", help="take coarser slides, enlarged")] = False,
     tissue_geojson: Annotated[Optional[Path], typer.Option("--tissue", help="outlines; default: found now")] = None,  # noqa: UP045
+    mask_mpp: Annotated[float, typer.Option(help="resolution of the tissue mask")] = TissueOptions.mask_mpp,
     bright_level: Annotated[
         int, typer.Option(help="darkest channel above this: bright px")
     ] = BlankOptions.bright_level,
@@ -141,7 +144,7 @@ def tiles(
         min_tissue=min_tissue,
         allow_upsample=allow_upsample,
         tissue_path=tissue_geojson,
-        tissue_options=TissueOptions(),
+        tissue_options=TissueOptions(mask_mpp),
         scheduler=scheduler,
         mpp=slide_mpp,
     )
@@ -181,6 +184,8 @@ def train(
 
     def labelled(folders: list[Path] | None, names: list[str] | None = None) -> tuple[LabelledSlide, ...]:
         named = names or [""] * len(folders or ())
+        if len(named) != len(folders or ()):
+            raise InputError(f"{len(named)} --case for {len(folders or ())} --slide; give one for each, or none")
         return tuple(
             LabelledSlide(folder / "slide.json", folder / "labels.parquet", case or None)
             for folder, case in zip(folders or (), named, strict=True)
@@ -307,10 +312,11 @@ def main() -> None:
     """Run a command. An error that a person can mend is one line on stderr and exit code 2."""
     # A damaged file makes tifffile log its own lines; ours names the file and the remedy.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    debug = "--debug" in sys.argv
     try:
-        app()
+        app([word for word in sys.argv[1:] if word != "--debug"])
     except (WsiError, OSError) as error:
-        if "--debug" in sys.argv:
+        if debug:
             raise
         err.print(f"tesela: error: {' '.join(str(error).split())}", markup=False)
         sys.exit(2)

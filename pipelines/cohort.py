@@ -22,6 +22,9 @@ SLIDE_ENDINGS = (
 COLUMNS = ("slide", "id", "case", "mpp", "label", "annotation", "split", "note")
 SPLITS = ("", "train", "val", "test")
 _NOT_MPP = -1.0
+_MORE = "(more)"
+# Snakemake takes what stands in braces for a wildcard.
+_BRACES = "a path with { or } cannot be used; rename it"
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -90,8 +93,11 @@ def load_cohort(folder: Path | None, sheet: Path | None) -> Cohort:
     found = sorted(_slides_in(folder))
     if not found:
         raise InputError(f"{folder}: no slide in it or below it (looked for {' '.join(SLIDE_ENDINGS)})")
+    braced = [str(path) for path in found if "{" in str(path) or "}" in str(path)]
+    if braced:
+        raise InputError(f"{', '.join(braced)}: {_BRACES}")
     ids = unique_ids([path.relative_to(folder) for path in found])
-    return Cohort(tuple(CohortSlide(slide_id, str(path)) for slide_id, path in zip(ids, found, strict=True)))
+    return Cohort(tuple(CohortSlide(slide_id, str(path.resolve())) for slide_id, path in zip(ids, found, strict=True)))
 
 
 def _slides_in(folder: Path) -> Iterable[Path]:
@@ -136,7 +142,7 @@ def read_sheet(path: Path, root: Path) -> Cohort:
         slides.append(slide)
         faults += [f"{path}, row {number}, {fault}" for fault in wrong]
     given = [slide.id for slide in slides]
-    derived = unique_ids([_relative(Path(slide.slide), root) for slide in slides])
+    derived = unique_ids([_relative(Path(slide.slide), root.resolve()) for slide in slides])
     slides = [replace(slide, id=slide.id or name) for slide, name in zip(slides, derived, strict=True)]
     for slide_id, count in Counter(slide.id for slide in slides).items():
         if count > 1:
@@ -150,16 +156,13 @@ def read_sheet(path: Path, root: Path) -> Cohort:
 
 
 def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """(row number, cells) of a sheet whose columns are right; the header is row 1."""
+    """(line in the file, cells) of a sheet whose columns are right; the header is line 1."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream, restkey="(more)", strict=True)
+            reader = csv.DictReader(stream, restkey=_MORE, strict=True)
             names = [name.strip() for name in reader.fieldnames or []]
             reader.fieldnames = names
-            rows = [
-                (number, {k: (v or "").strip() for k, v in row.items() if isinstance(v, str | None)})
-                for number, row in enumerate(reader, start=2)
-            ]
+            rows: list[tuple[int, dict[str, Any]]] = [(reader.line_num, row) for row in reader]
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such sheet") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -171,10 +174,22 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
         raise InputError(
             f"{path}: unknown column {', '.join(map(repr, unknown))}; the columns are {', '.join(COLUMNS)}"
         )
-    rows = [(number, row) for number, row in rows if any(row.values())]
-    if not rows:
+    doubled = [name for name, count in Counter(names).items() if count > 1]
+    if doubled:
+        raise InputError(f"{path}: column {', '.join(map(repr, doubled))} more than once")
+    surplus = [
+        f"{path}, row {number}: {len(names) + len(row[_MORE])} cells for {len(names)} columns (a decimal comma? "
+        "write 0.5)"
+        for number, row in rows
+        if _MORE in row
+    ]
+    if surplus:
+        raise InputError("; ".join(surplus))
+    filled = [(number, {name: (cell or "").strip() for name, cell in row.items()}) for number, row in rows]
+    filled = [(number, row) for number, row in filled if any(row.values())]
+    if not filled:
         raise InputError(f"{path}: no slides in it")
-    return rows
+    return filled
 
 
 def _slide(row: dict[str, str], root: Path) -> tuple[CohortSlide, list[str]]:
@@ -185,7 +200,9 @@ def _slide(row: dict[str, str], root: Path) -> tuple[CohortSlide, list[str]]:
         text = row.get(column, "")
         if text and not (root / text).exists():
             faults.append(f"{column}: no such file {root / text}")
-        return str(root / text) if text else ""
+        if "{" in text or "}" in text:
+            faults.append(f"{column}: '{text}': {_BRACES}")
+        return str((root / text).resolve()) if text else ""
 
     if not row["slide"]:
         faults.append("slide: empty")

@@ -47,25 +47,35 @@ class TissueConfig(Section):
     max_hole_mm2: Annotated[float, Field(ge=0)] = Field(0.02, description="smaller holes are filled")
 
 
+DEFAULT_SIZE_PX = 128
+
+
 class TileConfig(Section):
     """The tiles a model sees."""
 
-    size_px: int = Field(128, ge=8, description="side of a tile in px at `mpp`")
-    mpp: Positive = Field(description="µm per px of a tile; reading resamples to it")
+    size_px: int | None = Field(None, ge=8, description="side of a tile in px at `mpp`; default: the model's, or 128")
+    mpp: Positive | None = Field(None, description="µm per px of a tile; default: the model's")
     stride_px: int | None = Field(None, ge=1, description="step between tiles; default: size_px (no overlap)")
     min_tissue: Share = Field(0.1, description="share of a tile that must be tissue")
     allow_upsample: bool = Field(False, description="also take slides coarser than `mpp`, enlarged")
 
     @model_validator(mode="after")
     def _stride_within_size(self) -> TileConfig:
-        if self.stride_px is not None and self.stride_px > self.size_px:
+        if self.stride_px is not None and self.stride_px > (self.size_px or DEFAULT_SIZE_PX):
             raise ValueError(f"stride_px {self.stride_px} is above size_px {self.size_px}: tissue would go unscored")
         return self
 
+    def filled(self, size_px: int, mpp: float) -> TileConfig:
+        """The same section, with what it leaves out."""
+        return self.model_copy(update={"size_px": self.size_px or size_px, "mpp": self.mpp or mpp})
+
     @property
     def spec(self) -> TileSpec:
-        """The tile specification."""
-        return TileSpec(self.size_px, self.mpp, self.stride_px or self.size_px)
+        """The tile specification; raises InputError where no mpp was given."""
+        if self.mpp is None:
+            raise InputError("tile.mpp is missing: say the µm per px of the tiles")
+        size_px = self.size_px or DEFAULT_SIZE_PX
+        return TileSpec(size_px, self.mpp, self.stride_px or size_px)
 
 
 class BlankConfig(Section):
@@ -149,7 +159,7 @@ class RunConfig(Section):
     slides: PathText | None = Field(None, description="folder of slides; with `sheet`, where its paths start")
     sheet: PathText | None = Field(None, description="CSV: slide, id, case, mpp, label, annotation, split, note")
     tissue: TissueConfig = TissueConfig()
-    tile: TileConfig | None = Field(None, description="may be left out where `model.path` names a trained model")
+    tile: TileConfig = TileConfig()
     blank: BlankConfig = BlankConfig()
     dask: DaskConfig = DaskConfig()
     label: LabelConfig = LabelConfig()
@@ -164,7 +174,7 @@ class RunConfig(Section):
             raise ValueError("no slides: give `slides: <folder>` or `sheet: <file.csv>`")
         if (self.train is None) == (self.model.path is None):
             raise ValueError("give either a section `train` or `model: {path: <trained model>}`")
-        if self.train is not None and self.tile is None:
+        if self.train is not None and self.tile.mpp is None:
             raise ValueError("`tile` is missing: say the µm per px of the tiles to train on (tile: {mpp: ...})")
         return self
 

@@ -101,4 +101,4 @@ def predict(
     grid = grid_of(table, tiles_path)
     with open_slide(slide_path, mpp) as slide, progress_bar(f"predict {out.name}") as told:
         scores = scorer.score(slide, grid, candidates(table, grid), told)
-    return stages.write_scores(scores, tiles_path, out)
+    return stages.write_scores(scores, tiles_path, out, scorer.made_of)

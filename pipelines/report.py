@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from PIL import Image
 
 from pipelines.cohort import Cohort, CohortSlide
-from pipelines.status import SlideStatus, read_json, status_of, to_json
+from pipelines.status import SlideStatus, reached, read_json, status_of, to_json
 from wsi.atomic import write_json, writing
 from wsi.colours import class_colours, hex_of
 from wsi.preview import RESEARCH_USE
@@ -67,14 +67,15 @@ def write_report(run: Path) -> dict[str, Any]:
 
 def _card(run: Path, slide: CohortSlide, status: SlideStatus) -> Card:
     folder = run / "slides" / slide.id
-    summary = _maybe_json(folder / "summary.json")
+    there = reached(status)
+    summary = _maybe_json(folder / "summary.json", there)
     # A failed slide shows what was reached: the thumbnail says more than nothing.
     shown = folder / "overlay.png" if status.state != "failed" else folder / "thumbnail.jpg"
     return Card(
         slide,
         status,
-        _maybe_json(folder / "slide.json"),
-        _maybe_json(folder / "quality.json"),
+        _maybe_json(folder / "slide.json", there),
+        _maybe_json(folder / "quality.json", there),
         summary,
         _class_rows(summary) if summary else [],
         _data_url(shown) if shown.exists() else "",
@@ -88,8 +89,8 @@ def _class_rows(summary: dict[str, Any]) -> list[tuple[str, str, float, float | 
     ]
 
 
-def _maybe_json(path: Path) -> dict[str, Any] | None:
-    return read_json(path) if path.exists() else None
+def _maybe_json(path: Path, there: set[str]) -> dict[str, Any] | None:
+    return read_json(path) if path.name in there and path.exists() else None
 
 
 def _data_url(path: Path) -> str:

@@ -12,11 +12,12 @@ from pipelines.console import progress_bar
 from wsi.annotations import read_geojson, write_geojson
 from wsi.atomic import write_json
 from wsi.blank import BlankOptions
+from wsi.digest import sha256_of
 from wsi.geometry import TileGrid, TileSpec
 from wsi.heatmap import Heatmap
 from wsi.ingest import ingest as ingest_slide
 from wsi.labels import label_tiles
-from wsi.overlay import OverlayOptions, check_same_slide, write_overlay
+from wsi.overlay import OverlayOptions, write_overlay
 from wsi.preview import Caption, write_preview
 from wsi.scores import TileScores, summarise
 from wsi.slide import SlideInfo, open_slide
@@ -93,20 +94,25 @@ def overlay(
     """overlay.ome.tif and, where `preview` is given, overlay.png."""
     scores = TileScores.of_table(read_table(predictions), predictions)
     with open_slide(slide_path, mpp) as slide:
-        check_same_slide(slide, scores)
+        scores.grid.check_slide(slide.size, slide.mpp, _name(slide_path))
         if preview is not None:
             # The day of the predictions, not of the painting: a picture painted again is the same picture.
             day = datetime.fromtimestamp(predictions.stat().st_mtime, UTC).date().isoformat()
-            write_preview(preview, slide, scores, options, Caption(slide_id, scores.model, day))
+            caption = Caption(slide_id, scores.model, day, source=sha256_of(predictions))
+            write_preview(preview, slide, scores, options, caption)
         with progress_bar(f"overlay {slide_id}") as told:
             write_overlay(out, slide, scores, options, told)
 
 
-def write_scores(scores: TileScores, tiles_path: Path, out: Path) -> dict[str, object]:
-    """predictions.parquet, heatmap.ome.zarr and summary.json in `out`; returns the summary."""
-    write_table(out / "predictions.parquet", scores.to_table(read_table(tiles_path)))
+def write_scores(scores: TileScores, tiles_path: Path, out: Path, made_of: dict[str, str]) -> dict[str, object]:
+    """predictions.parquet, heatmap.ome.zarr and summary.json in `out`; returns the summary.
+
+    made_of: what the scores depend on, kept in the table so that a report can tell old scores from new ones.
+    """
+    made_of = {**made_of, "tiles": sha256_of(tiles_path)}
+    write_table(out / "predictions.parquet", scores.to_table(read_table(tiles_path), made_of))
     Heatmap.of(scores).write(out / "heatmap.ome.zarr")
-    summary = summarise(scores)
+    summary = {**summarise(scores), **made_of}
     write_json(out / "summary.json", summary)
     return summary
 

@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipelines.cohort import Cohort
+from wsi.digest import sha256_of
+from wsi.preview import source_of
+from wsi.scores import made_of
 
 State = Literal["ok", "no-tissue", "failed"]
 
@@ -42,16 +45,49 @@ def status_of(run: Path, cohort: Cohort) -> list[SlideStatus]:
     return [_slide_status(run, slide_id) for slide_id in cohort.ids]
 
 
+def reached(status: SlideStatus) -> set[str]:
+    """Names of the files that a slide has, up to the stage where it failed; what lies behind that is of old."""
+    names: set[str] = set()
+    for stage, files in STAGE_FILES:
+        if status.state == "failed" and stage == status.stage:
+            break
+        names |= set(files)
+    return names
+
+
 def _slide_status(run: Path, slide_id: str) -> SlideStatus:
     folder = run / "slides" / slide_id
     for stage, files in STAGE_FILES:
         if not all((folder / name).exists() for name in files):
             return SlideStatus(slide_id, "failed", stage, _reason(run, stage, slide_id))
-    if read_json(folder / "quality.json")["tissue_area_mm2"] == 0:
-        return SlideStatus(slide_id, "no-tissue", "tissue", "no tissue found; see thumbnail.jpg")
+    outdated = _outdated(run, folder)
+    if outdated is not None:
+        stage, why = outdated
+        return SlideStatus(slide_id, "failed", stage, f"out of date: {why}")
     if read_json(folder / "summary.json")["tiles_scored"] == 0:
+        if read_json(folder / "quality.json")["tissue_area_mm2"] == 0:
+            return SlideStatus(slide_id, "no-tissue", "tissue", "no tissue found; see thumbnail.jpg")
         return SlideStatus(slide_id, "no-tissue", "tiles", "tissue found, but every tile is blank; see tiles.parquet")
     return SlideStatus(slide_id, "ok")
+
+
+def _outdated(run: Path, folder: Path) -> tuple[str, str] | None:
+    """(stage, why) where what is there was made of something that has changed since; None where all belongs together.
+
+    By content, not by time: a file written anew with the same content leaves what was made of it as it is.
+    """
+    predictions = folder / "predictions.parquet"
+    sources = made_of(predictions)
+    model = run / "models" / sources["model"]
+    if model.is_dir() and not (model / "model.json").exists():
+        return "predict", f"the model was not trained to the end; {_training_failed(run) or 'run again'}"
+    if model.is_dir() and read_json(model / "model.json")["weights_sha256"] != sources.get("weights"):
+        return "predict", "the model was trained again since this slide was scored; run again"
+    if sha256_of(folder / "tiles.parquet") != sources.get("tiles"):
+        return "predict", "the tiles have changed since they were scored; run again"
+    if source_of(folder / "overlay.png") != sha256_of(predictions):
+        return "overlay", "the slide was scored again since it was painted; run again"
+    return None
 
 
 def _reason(run: Path, stage: str, slide_id: str) -> str:

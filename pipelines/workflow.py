@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shlex
 import sys
 from collections.abc import Mapping
@@ -11,11 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.cohort import Cohort, CohortSlide, load_cohort
-from pipelines.config import RunConfig, TileConfig, flags_of, load_config, parse_config
+from pipelines.config import DEFAULT_SIZE_PX, RunConfig, TileConfig, flags_of, load_config, parse_config
 from wsi.errors import InputError, WsiError
 from wsi.geometry import MPP_TOLERANCE, TileSpec
-
-TRAIN_SPLITS = ("train", "val")
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,12 @@ class Workflow:
     @classmethod
     def of(cls, config: RunConfig) -> Workflow:
         """Read the cohort and check that both fit. Raises InputError."""
+        _check_results(config)
         cohort = load_cohort(
             Path(config.slides) if config.slides else None, Path(config.sheet) if config.sheet else None
         )
-        workflow = cls(config, cohort, _tile_of(config))
-        if config.train is not None and config.train.slides and not workflow.training_slides():
-            raise InputError("train.slides is true, but no slide of the sheet has an annotation and the split 'train'")
-        return workflow
+        _check_training(config, cohort)
+        return cls(config, cohort, _tile_of(config))
 
     @classmethod
     def load(cls, path: Path) -> Workflow:
@@ -81,8 +80,21 @@ class Workflow:
         return " ".join(flags_of(getattr(self.config, name)) for name in sections)
 
     def tile_flags(self) -> str:
-        """The tiles to cut, as options of `tesela tiles`."""
-        return flags_of(self.tile)
+        """The tiles to cut and the resolution of the tissue mask, as options of `tesela tiles`."""
+        return f"{flags_of(self.tile)} --mask-mpp {self.config.tissue.mask_mpp}"
+
+    @property
+    def scoring_group(self) -> str:
+        """Group of the jobs that come after the model: apart where the model is trained between them and the first."""
+        return "scored" if self.trains else "slide"
+
+    def train_data(self) -> str:
+        """Digest of the names of all training tiles: one more tile, and the model is trained again."""
+        digest = hashlib.sha256()
+        for path in (self.config.train.folder, self.config.train.test_folder) if self.config.train else ():
+            for folder, _, names in sorted(os.walk(path)) if path else ():
+                digest.update("\n".join([folder, *sorted(names)]).encode())
+        return digest.hexdigest()
 
     def cohort_flags(self) -> str:
         """Where the slides are, as options of `tesela cohort`."""
@@ -100,16 +112,16 @@ class Workflow:
 
     def training_slides(self) -> list[CohortSlide]:
         """Annotated slides to train on; none where tiles come from folders."""
-        return self._annotated(TRAIN_SPLITS)
+        return self._annotated("train")
 
     def test_slides(self) -> list[CohortSlide]:
         """Annotated slides held out."""
-        return self._annotated(("test",))
+        return self._annotated("test")
 
-    def _annotated(self, splits: tuple[str, ...]) -> list[CohortSlide]:
+    def _annotated(self, split: str) -> list[CohortSlide]:
         if self.config.train is None or not self.config.train.slides:
             return []
-        return [slide for slide in self.cohort.slides if slide.annotation and slide.split in splits]
+        return [slide for slide in self.cohort.slides if slide.annotation and slide.split == split]
 
     def of_slides(self, *names: str) -> list[str]:
         """A file of every slide, for each name."""
@@ -122,23 +134,54 @@ def _tile_of(config: RunConfig) -> TileConfig:
     Raises InputError where the two differ. model.json is read here without torch, which takes seconds to import.
     """
     if config.model.path is None:
-        assert config.tile is not None  # RunConfig refuses a run that has neither
-        return config.tile
+        return config.tile.filled(DEFAULT_SIZE_PX, config.tile.spec.mpp)
     description = Path(config.model.path) / "model.json"
     try:
-        trained = TileSpec(**json.loads(description.read_text("utf-8"))["tile"])
+        found = json.loads(description.read_text("utf-8"))
+        trained, classes = TileSpec(**found["tile"]), set(found["classes"])
     except FileNotFoundError as error:
         raise InputError(f"model.path: no {description}; name a folder that `tesela train` wrote") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{description}: not the description of a model ({error})") from error
-    if config.tile is None:
-        return TileConfig(size_px=trained.size_px, mpp=trained.mpp, stride_px=trained.stride_px)
-    if config.tile.size_px != trained.size_px or abs(config.tile.mpp / trained.mpp - 1) > MPP_TOLERANCE:
+    if not description.with_name("model.safetensors").is_file():
+        raise InputError(f"model.path: no model.safetensors in {config.model.path}; copy both files of the model")
+    unknown = sorted(set(config.overlay.classes or ()) - classes)
+    if unknown:
+        raise InputError(f"overlay.classes: {', '.join(unknown)} not among the model's {', '.join(sorted(classes))}")
+    tile = config.tile.filled(trained.size_px, trained.mpp)
+    if tile.size_px != trained.size_px or abs(tile.spec.mpp / trained.mpp - 1) > MPP_TOLERANCE:
         raise InputError(
-            f"tile: {config.tile.size_px} px at {config.tile.mpp:g} mpp, but the model {config.model.path} was trained "
-            f"on {trained.size_px} px at {trained.mpp:g} mpp; leave `tile` out, or use another model"
+            f"tile: {tile.size_px} px at {tile.mpp:g} mpp, but the model {config.model.path} was trained "
+            f"on {trained.size_px} px at {trained.mpp:g} mpp; leave both out, or use another model"
         )
-    return config.tile
+    return tile
+
+
+def _check_training(config: RunConfig, cohort: Cohort) -> None:
+    """Raise InputError where training cannot start, before hours are spent on slides."""
+    if config.train is None:
+        return
+    for key in ("folder", "test_folder"):
+        path = getattr(config.train, key)
+        if path is not None and not Path(path).is_dir():
+            raise InputError(f"train.{key}: no such folder {path}")
+    if config.train.slides and any(slide.annotation and slide.split == "val" for slide in cohort.slides):
+        raise InputError(
+            "split: 'val' is not used with train.slides yet; set 'train', and train.val_fraction holds out whole cases"
+        )
+    if config.train.slides and not any(slide.annotation and slide.split == "train" for slide in cohort.slides):
+        raise InputError("train.slides is true, but no slide of the sheet has an annotation and the split 'train'")
+
+
+def _check_results(config: RunConfig) -> None:
+    """Raise InputError where a later run would take this run's overlays for slides."""
+    if config.slides and config.sheet is None:
+        results, slides = Path(config.results).resolve(), Path(config.slides).resolve()
+        if results.is_relative_to(slides):
+            raise InputError(
+                f"results: {results} lies in the folder of slides {slides}, so its overlays would be taken for slides; "
+                "name another folder"
+            )
 
 
 def load_or_exit(raw: Mapping[str, Any], sources: list[str]) -> Workflow:

@@ -110,9 +110,22 @@ def test_a_class_folder_without_images(bad: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "model").exists()
 
 
+def test_a_slide_is_never_written_over(bad: Path) -> None:
+    before = (bad / "whole.tif").read_bytes()
+    assert "is the slide itself" in tesela("convert", bad / "whole.tif", bad / "whole.tif", "--mpp", 0.5)
+    assert (bad / "whole.tif").read_bytes() == before
+
+
+def test_channels_on_pages_of_their_own_are_no_colour_picture(tmp_path: Path) -> None:
+    channels = np.zeros((3, 512, 512), np.uint8)
+    tifffile.imwrite(tmp_path / "cyx.ome.tif", channels, ome=True, tile=(256, 256), metadata={"axes": "CYX"})
+    line = tesela("inspect", tmp_path / "cyx.ome.tif")
+    assert "3 pages of 512 × 512 px" in line
+
+
 def test_debug_shows_the_traceback(bad: Path) -> None:
     done = subprocess.run(
-        [*TESELA, "--debug", "inspect", str(bad / "text.tif")], capture_output=True, text=True, check=False
+        [*TESELA, "inspect", str(bad / "text.tif"), "--debug"], capture_output=True, text=True, check=False
     )
     assert "Traceback" in done.stderr
 

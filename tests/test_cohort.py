@@ -50,6 +50,12 @@ def test_an_empty_folder_is_an_error_that_names_it(tmp_path: Path) -> None:
         load_cohort(tmp_path, None)
 
 
+def test_a_path_that_the_workflow_would_misread_is_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "it's {x}.tif")
+    with pytest.raises(InputError, match="rename it"):
+        load_cohort(tmp_path, None)
+
+
 def test_a_missing_folder_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere"):
         load_cohort(tmp_path / "nowhere", None)
@@ -93,6 +99,10 @@ def test_all_faults_of_a_sheet_come_at_once_with_their_rows(tmp_path: Path) -> N
         ("slide\n", "no slides in it"),
         ("", "column 'slide' is missing"),
         ("slide,id\na.tif,b/c\n", "id: 'b/c'"),
+        ("slide,mpp\na.tif,1,5\n", "row 2: 3 cells for 2 columns"),
+        ("slide,mpp,mpp\na.tif,1,2\n", "'mpp' more than once"),
+        ("slide\n\n\nmissing.tif\n", "row 4, slide: no such file"),
+        ("slide\na{b}.tif\n", "rename it"),
         ("slide,case,split\na.tif,P,train\nb.tif,P,test\n", "case 'P' is in the splits test and train"),
     ],
 )

@@ -80,6 +80,11 @@ def test_a_missing_mpp_is_never_guessed() -> None:
     assert "mpp" in refused({**TRAINED, "tile": {"size_px": 128}})
 
 
+def test_with_a_trained_model_the_tile_section_says_only_what_differs() -> None:
+    tile = parse_config({**MODEL, "tile": {"allow_upsample": True}}, "my.yaml").tile.filled(96, 0.7)
+    assert (tile.size_px, tile.mpp, tile.allow_upsample) == (96, 0.7, True)
+
+
 def test_an_unset_environment_variable_is_an_error_not_an_empty_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOWHERE", raising=False)
     assert "NOWHERE is not set" in refused({**MODEL, "slides": "${NOWHERE}/slides"})
@@ -136,7 +141,7 @@ def test_every_key_of_a_section_is_an_option_of_its_command_with_the_same_defaul
     for section in sections:
         for name, field in section.model_fields.items():
             parameter = options["--" + name.replace("_", "-")]
-            if not field.is_required() and name != "allow_upsample":
+            if field.default is not None and name != "allow_upsample":
                 assert parameter.default == field.default, name
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -245,6 +246,20 @@ def test_a_faulty_configuration_stops_before_the_first_job(tmp_path: Path) -> No
     assert "tesela: error:" in done.stderr
     assert "unknown key 'overlai'" in done.stderr
     assert not (tmp_path / "results").exists()
+
+
+def test_a_failed_training_leaves_no_slide_that_looks_done(
+    hard: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(hard[0], folder)
+    (folder / "run.yaml").write_text((folder / "run.yaml").read_text().replace(str(hard[0]), str(folder)))
+    shutil.rmtree(folder / "results" / "test" / "models" / "model")
+    (folder / "results" / "test" / "models" / "model").mkdir()
+    subprocess.run([sys.executable, "-m", "pipelines.cli", "report", str(folder / "results" / "test")], check=True)
+    found = status(folder)
+    assert found["monday__a"]["state"] == "failed"
+    assert "not trained to the end" in found["monday__a"]["reason"]
 
 
 def test_an_annotated_slide_can_train_the_model(tmp_path: Path) -> None:

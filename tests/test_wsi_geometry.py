@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsi.errors import InputError, MppError, WsiError
+from wsi.errors import InputError, MismatchError, MppError, WsiError
 from wsi.geometry import Box, TileGrid, TileSpec, downsample_of, whole
 
 
@@ -182,6 +182,21 @@ def test_a_tile_that_cannot_be_is_refused_by_its_key(size_px: int, mpp: float, s
 
 
 def test_a_tile_answers_for_its_stride_in_mm2() -> None:
-    spec = TileSpec(256, 0.5, 100)
-    assert spec.size_um == 128
-    assert spec.area_mm2 == pytest.approx(0.05**2)  # 100 px of 0.5 µm: 0.05 mm
+    grid = TileGrid(TileSpec(256, 0.5, 100), 2000, 2000, (0.5, 0.5))
+    assert grid.cell_areas_mm2()[0] == pytest.approx(0.05**2)  # 100 px of 0.5 µm: 0.05 mm
+
+
+def test_glass_beyond_the_slides_edge_has_no_area() -> None:
+    small = TileGrid(TileSpec(128, 2.051, 128), 300, 300, (0.5, 0.5))  # one tile, wider than the slide
+    assert small.cell_areas_mm2().sum() == pytest.approx(0.15**2)
+    odd = TileGrid(TileSpec(64, 0.7, 64), 1501, 1103, (0.5, 0.4))
+    assert odd.cell_areas_mm2().sum() == pytest.approx(1501 * 0.5 * 1103 * 0.4 / 1e6)
+
+
+def test_a_grid_refuses_a_slide_it_was_not_laid_on() -> None:
+    grid = TileGrid(TileSpec(64, 1, 64), 1500, 1100, (0.5, 0.5))
+    grid.check_slide((1500, 1100), (0.5, 0.5), "a.tif")
+    with pytest.raises(MismatchError, match=r"a\.tif: 1501 × 1100 px, but its tiles were cut from .* 1500 × 1100"):
+        grid.check_slide((1501, 1100), (0.5, 0.5), "a.tif")
+    with pytest.raises(MismatchError, match=r"0\.25 mpp, but its tiles were cut at 0\.5"):
+        grid.check_slide((1500, 1100), (0.25, 0.25), "a.tif")

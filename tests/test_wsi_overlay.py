@@ -25,7 +25,7 @@ from wsi.overlay import OverlayOptions, Painter, write_overlay
 from wsi.phantom import Phantom
 from wsi.phantom.files import write_truth
 from wsi.preview import Caption, paint_preview, round_length_um, write_preview
-from wsi.scores import TileScores, summarise
+from wsi.scores import TileScores, made_of, summarise
 from wsi.slide import open_slide
 from wsi.tiles import read_table, with_grid, write_table
 
@@ -269,7 +269,8 @@ def tile_table(grid: TileGrid) -> pa.Table:
 def test_scores_come_back_from_their_table(tmp_path: Path) -> None:
     scores = scores_on(GRIDS["odd size"], {(1, 2): 0.9, (3, 3): 0.2})
     path = tmp_path / "predictions.parquet"
-    write_table(path, scores.to_table(tile_table(scores.grid)))
+    write_table(path, scores.to_table(tile_table(scores.grid), {"weights": "w", "precision": "32-true"}))
+    assert made_of(path) == {"model": scores.model, "weights": "w", "precision": "32-true"}
     again = TileScores.of_table(read_table(path), path)
     assert (again.grid, again.classes, again.model) == (scores.grid, scores.classes, scores.model)
     np.testing.assert_array_equal(again.probabilities, scores.probabilities)

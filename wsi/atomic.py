@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from wsi.errors import InputError
+
 
 @contextmanager
 def writing(path: Path) -> Iterator[Path]:
@@ -31,6 +33,12 @@ def writing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         remove(temporary)
+
+
+def refuse_overwriting(out: Path, source: Path) -> None:
+    """Raise InputError where writing `out` would replace the slide that is being read."""
+    if out.exists() and out.samefile(source):
+        raise InputError(f"{out}: is the slide itself; give another name to write to")
 
 
 def remove(path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from wsi.atomic import refuse_overwriting
 from wsi.errors import SlideError
 from wsi.geometry import Box
 from wsi.pyramid import PyramidOptions, write_pyramid
@@ -27,6 +28,7 @@ def convert(
 
     Raises SlideError where the disk has no room for it. Memory is a few bands, whatever the size.
     """
+    refuse_overwriting(out, slide.path)
     width, height = slide.size
     # A JPEG pyramid of tissue takes about 0.5 byte a px with all levels; lossless ones up to 4.
     needed = width * height * (1 if options.quality else 4)

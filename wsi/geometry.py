@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi.errors import InputError, MppError
+from wsi.errors import InputError, MismatchError, MppError
 
 # A level may be built from rounded sizes: 4001 px halved is 2000 or 2001. A ratio this close to a whole
 # number is that number, and is then exact.
@@ -77,18 +77,13 @@ class TileSpec:
                 f"tile.stride_px is {self.stride_px}; give 1 to {self.size_px} "
                 "(a larger stride would leave tissue unscored)"
             )
-        if not self.mpp > 0:
+        if not 0 < self.mpp < math.inf:
             raise InputError(f"tile.mpp is {self.mpp}; give µm per pixel, above 0")
 
     @property
     def size_um(self) -> float:
         """Side of a tile in µm."""
         return self.size_px * self.mpp
-
-    @property
-    def area_mm2(self) -> float:
-        """Area one tile answers for (its stride, not its size), in mm²."""
-        return (self.stride_px * self.mpp / 1000) ** 2
 
 
 def whole(ratio: float) -> float:
@@ -196,6 +191,31 @@ class TileGrid:
         sides = np.maximum(bottom - top, 1), np.maximum(right - left, 1)
         heights, widths = np.meshgrid(*sides, indexing="ij")
         return np.stack([xs.ravel(), ys.ravel(), widths.ravel(), heights.ravel()], axis=1)
+
+    def cell_areas_mm2(self) -> NDArray[np.float64]:
+        """(rows * cols,) area in mm² that each tile answers for: its cell, as far as it lies on the slide."""
+        dx, dy = self.downsample
+        stride, margin = self.spec.stride_px, (self.spec.size_px - self.spec.stride_px) // 2
+        left, top = np.arange(self.cols) * stride + margin, np.arange(self.rows) * stride + margin
+        widths = np.clip((left + stride) * dx, 0, self.slide_width) - np.clip(left * dx, 0, self.slide_width)
+        heights = np.clip((top + stride) * dy, 0, self.slide_height) - np.clip(top * dy, 0, self.slide_height)
+        px_mm2 = self.slide_mpp[0] * self.slide_mpp[1] / 1e6
+        areas: NDArray[np.float64] = np.outer(heights, widths).ravel() * px_mm2
+        return areas
+
+    def check_slide(self, size: tuple[int, int], mpp: tuple[float, float] | None, name: str) -> None:
+        """Raise MismatchError where this grid was not laid on a slide of `size` px at `mpp`."""
+        own = (self.slide_width, self.slide_height)
+        if size != own:
+            raise MismatchError(
+                f"{name}: {size[0]} × {size[1]} px, but its tiles were cut from a slide of {own[0]} × {own[1]} px; "
+                "run `tesela tiles` and `tesela predict` on this slide again"
+            )
+        if mpp is not None and any(abs(a / b - 1) > 1e-3 for a, b in zip(mpp, self.slide_mpp, strict=True)):
+            raise MismatchError(
+                f"{name}: {mpp[0]:.4g} mpp, but its tiles were cut at {self.slide_mpp[0]:.4g}; "
+                "run `tesela tiles` and `tesela predict` on this slide again"
+            )
 
 
 def _rounded(values: NDArray[np.floating[Any]]) -> NDArray[np.int64]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from wsi.convert import convert
+from wsi.geometry import Box
 from wsi.slide import SlideInfo, open_slide
 
 
@@ -22,7 +23,7 @@ def ingest(
     with open_slide(source, mpp) as slide:
         slide.require_mpp()
         # One pixel block is decoded here, so that a damaged codec stream fails now and not in an hour.
-        slide.thumbnail(256)
+        slide.read(Box(0, 0, min(256, slide.size[0]), min(256, slide.size[1])))
         info = slide.info()
         if not slide.header.random_access:
             target = out / "slide.ome.tif"

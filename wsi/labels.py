@@ -11,8 +11,8 @@ from wsi.annotations import Region
 from wsi.geometry import TileGrid
 from wsi.shapes import box_fractions, rasterise
 
-# Coverage is measured on a raster with this many px along a tile's side: steps of 1/32 along each axis.
-_PX_PER_TILE = 32
+# Coverage is measured on a raster with this many px along a tile's side: steps of 1/16 along each axis.
+_PX_PER_TILE = 16
 
 
 def label_tiles(table: pa.Table, grid: TileGrid, regions: list[Region], min_cover: float) -> pa.Table:

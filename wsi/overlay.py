@@ -14,8 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from wsi.atomic import refuse_overwriting
 from wsi.colours import class_colours
-from wsi.errors import InputError, MismatchError
+from wsi.errors import InputError
 from wsi.geometry import Box
 from wsi.pyramid import PyramidOptions, write_pyramid
 from wsi.scores import TileScores
@@ -87,16 +88,6 @@ class Painter:
         return np.clip(index, -1, cells) + 1
 
 
-def check_same_slide(slide: Slide, scores: TileScores) -> None:
-    """Raise MismatchError where the scores were made on a slide of another size."""
-    size = (scores.grid.slide_width, scores.grid.slide_height)
-    if size != slide.size:
-        raise MismatchError(
-            f"{slide.name}: {slide.size[0]} × {slide.size[1]} px, but the predictions were made on a slide of "
-            f"{size[0]} × {size[1]} px; run predict on this slide again"
-        )
-
-
 def write_overlay(
     path: Path,
     slide: Slide,
@@ -105,7 +96,8 @@ def write_overlay(
     progress: Callable[[float], None] | None = None,
 ) -> None:
     """Write the slide with its colours as a pyramid (see `wsi.pyramid`). progress is told 0 to 1."""
-    check_same_slide(slide, scores)
+    scores.grid.check_slide(slide.size, slide.mpp, slide.name)
+    refuse_overwriting(path, slide.path)
     painter = Painter(scores, options)
     pyramid = PyramidOptions(quality=options.quality)
     bands = _bands(slide, painter, pyramid.tile_px * 2, progress)

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
+from PIL import Image
 
 from wsi.atomic import writing
 from wsi.colours import hex_of
@@ -26,11 +27,21 @@ _DPI = 150
 
 @dataclass(frozen=True)
 class Caption:
-    """What stands beside the picture: slide id, model name, date (YYYY-MM-DD)."""
+    """What stands beside the picture: slide id, model name, date (YYYY-MM-DD).
+
+    source: SHA-256 of the predictions, kept inside the file so that a report can tell an old picture from a new one.
+    """
 
     slide_id: str
     model: str
     date: str
+    source: str = ""
+
+
+def source_of(preview: Path) -> str:
+    """SHA-256 of the predictions that an overlay.png was painted from; '' where it does not say."""
+    with Image.open(preview) as picture:
+        return str(picture.info.get("Source", ""))
 
 
 def paint_preview(slide: Slide, scores: TileScores, options: OverlayOptions, longest_px: int) -> NDArray[np.uint8]:
@@ -71,7 +82,7 @@ def write_preview(
     )
     with writing(path) as temporary:
         # No software version or time in the file: the same run writes the same bytes.
-        figure.savefig(temporary, format="png", metadata={"Software": None})
+        figure.savefig(temporary, format="png", metadata={"Software": None, "Source": caption.source})
 
 
 def _scale_bar(axes: Axes, width_px: int, height_px: int, um_per_px: float) -> None:

@@ -6,12 +6,14 @@ the tile was not scored). Its metadata holds the grid and the model's name.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from wsi.errors import InputError
@@ -20,6 +22,7 @@ from wsi.tiles import grid_of
 
 _PREFIX = "prob_"
 _MODEL_KEY = b"tesela.model"
+_MADE_OF_KEY = b"tesela.made_of"
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,12 @@ class TileScores:
         best = np.nan_to_num(self.probabilities, nan=-1.0).argmax(axis=1)
         return np.where(self.scored, best, -1)
 
-    def to_table(self, tiles: pa.Table) -> pa.Table:
-        """The tile table with one column a class."""
+    def to_table(self, tiles: pa.Table, made_of: dict[str, str]) -> pa.Table:
+        """The tile table with one column a class; `made_of` (see `made_of`) goes into its metadata."""
         for name, column in zip(self.classes, self.probabilities.T, strict=True):
             tiles = tiles.append_column(_PREFIX + name, pa.array(column))
         metadata = {**(tiles.schema.metadata or {}), _MODEL_KEY: self.model.encode()}
+        metadata[_MADE_OF_KEY] = json.dumps(made_of).encode()
         return tiles.replace_schema_metadata(metadata)
 
     @classmethod
@@ -64,22 +68,29 @@ class TileScores:
         return cls(grid_of(table, path), classes, probabilities, model)
 
 
+def made_of(predictions: Path) -> dict[str, str]:
+    """What predictions.parquet was made of: `model` (name), `weights` and `tiles` (SHA-256), `precision`."""
+    metadata = pq.read_schema(predictions).metadata or {}
+    found: dict[str, str] = json.loads(metadata.get(_MADE_OF_KEY, b"{}"))
+    return {"model": metadata.get(_MODEL_KEY, b"").decode(), **found}
+
+
 def summarise(scores: TileScores) -> dict[str, Any]:
     """Per class, the area in mm² and the share of the scored area where it is the most probable; and totals."""
     winners = scores.winners()
-    scored = int(scores.scored.sum())
-    counts = {name: int((winners == number).sum()) for number, name in enumerate(scores.classes)}
-    tile_mm2 = scores.grid.spec.area_mm2
+    areas_mm2 = scores.grid.cell_areas_mm2()
+    scored_mm2 = float(areas_mm2[scores.scored].sum())
+    per_class = {name: winners == number for number, name in enumerate(scores.classes)}
     return {
-        "tiles_scored": scored,
-        "scored_area_mm2": round(scored * tile_mm2, 4),
+        "tiles_scored": int(scores.scored.sum()),
+        "scored_area_mm2": round(scored_mm2, 4),
         "classes": {
             name: {
-                "tiles": count,
-                "area_mm2": round(count * tile_mm2, 4),
-                "share": round(count / scored, 4) if scored else None,
+                "tiles": int(won.sum()),
+                "area_mm2": round(float(areas_mm2[won].sum()), 4),
+                "share": round(float(areas_mm2[won].sum()) / scored_mm2, 4) if scored_mm2 else None,
             }
-            for name, count in counts.items()
+            for name, won in per_class.items()
         },
         "model": scores.model,
     }

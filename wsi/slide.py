@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi.atomic import write_json
-from wsi.errors import InputError, MppError
+from wsi.errors import InputError, MppError, SlideError
 from wsi.geometry import MPP_REMEDY, Box, Level
 from wsi.readers import Reader, open_reader
 
@@ -198,6 +198,8 @@ def open_slide(path: Path | str, mpp: tuple[float, float] | float | None = None)
         raise MppError(f"{path.name}: an mpp of {given[0]:g} is not possible; give µm per pixel, such as 0.5")
     if path.suffix == ".json":
         info = SlideInfo.load(path)
+        if not Path(info.path).exists():
+            raise SlideError(f"{path}: points to {info.path}, which is gone; delete {path} and run again")
         return open_slide(info.path, given or info.mpp)
     return Slide(path, open_reader(path), given)
 

@@ -1,11 +1,10 @@
 # Training, where the configuration has a section `train`. Its sections lie beside the model, as it was trained.
 
 
-localrules:
-    train_settings,
-
-
 if run.trains:
+
+    localrules:
+        train_settings,
 
     rule train_settings:
         output:
@@ -42,6 +41,7 @@ if run.trains:
         params:
             out=subpath(output[0], parent=True),
             slides=run.slide_flags(),
+            data=run.train_data(),
         message:
             "train {params.out}"
         shell:

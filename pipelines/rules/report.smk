@@ -47,7 +47,9 @@ rule report:
 
 onsuccess:
     # Where a single file was asked for, there may be no report yet.
-    shell("if [ -f {run.folder:q}/logs/report.log ]; then cat {run.folder:q}/logs/report.log; fi")
+    shell(
+        "if [ -f {run.folder:q}/logs/report.log ]; then cat {run.folder:q}/logs/report.log; fi"
+    )
 
 
 onerror:

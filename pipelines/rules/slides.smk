@@ -118,7 +118,7 @@ rule predict:
     benchmark:
         f"{run.folder}/benchmarks/predict/{{slide}}.tsv"
     group:
-        "slide"
+        run.scoring_group
     threads: 8
     resources:
         mem_mb=lambda w, attempt: 4000 * attempt,
@@ -146,7 +146,7 @@ rule overlay:
     benchmark:
         f"{run.folder}/benchmarks/overlay/{{slide}}.tsv"
     group:
-        "slide"
+        run.scoring_group
     threads: 2
     resources:
         mem_mb=lambda w, attempt: 2000 * attempt,

@@ -16,6 +16,8 @@ from wsi.geometry import Level
 COARSEST_CREDIBLE_MPP = 50.0
 # Limits checked before anything is allocated: a small file can declare an enormous tile.
 MAX_TILE_PX = 64 * 1024 * 1024
+# Programs that know nothing of slides write a whole picture as one strip: 1.5 GB of RGB is still let in.
+MAX_STRIP_PX = 512 * 1024 * 1024
 MAX_SLIDE_SIDE_PX = 2_000_000
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from wsi.errors import SlideError
 from wsi.geometry import Level, downsample_of
 from wsi.readers import cache
-from wsi.readers.base import MAX_SLIDE_SIDE_PX, MAX_TILE_PX, Header
+from wsi.readers.base import MAX_SLIDE_SIDE_PX, MAX_STRIP_PX, MAX_TILE_PX, Header
 from wsi.readers.tiff_meta import mpp_of, objective_power_of
 from wsi.readers.tiff_pixels import to_rgb, unsupported
 
@@ -87,6 +87,7 @@ class TiffReader:
         if len(tiff.pages) == 0:
             raise SlideError(f"{path}: a TIFF without an image in it")
         pages = _pyramid_pages(tiff)
+        _check_planes(path, tiff)
         for page in pages:
             _check_size(path, page)
         reason = unsupported(pages[0])
@@ -190,6 +191,17 @@ def _pyramid_pages(tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
     return levels
 
 
+def _check_planes(path: Path, tiff: tifffile.TiffFile) -> None:
+    """Raise SlideError where the picture is spread over several pages: shown alone, the first would look right."""
+    first = tiff.pages.first
+    same = sum(page.aspage().shape == first.shape for page in tiff.pages) if first.is_tiled else 1
+    if same > 1:
+        raise SlideError(
+            f"{path}: {same} pages of {first.imagewidth} × {first.imagelength} px (channels, depths or times), "
+            "not one colour picture; write one RGB plane to a file of its own"
+        )
+
+
 def _check_size(path: Path, page: tifffile.TiffPage) -> None:
     """Raise SlideError where the header declares more than a slide can be.
 
@@ -197,10 +209,12 @@ def _check_size(path: Path, page: tifffile.TiffPage) -> None:
     """
     width, height = int(page.imagewidth), int(page.imagelength)
     tile_width, tile_height = _tile_size(page)
-    if max(width, height) > MAX_SLIDE_SIDE_PX or tile_width * tile_height > MAX_TILE_PX:
+    limit, kind = (MAX_TILE_PX, "tiles") if page.is_tiled else (MAX_STRIP_PX, "strips")
+    if max(width, height) > MAX_SLIDE_SIDE_PX or tile_width * tile_height > limit:
         raise SlideError(
-            f"{path}: declares {width} × {height} px in tiles of {tile_width} × {tile_height} px, over the limit "
-            f"of {MAX_SLIDE_SIDE_PX} px a side and {MAX_TILE_PX} px a tile; the header is damaged or hostile"
+            f"{path}: declares {width} × {height} px in {kind} of {tile_width} × {tile_height} px, over the limit "
+            f"of {MAX_SLIDE_SIDE_PX} px a side and {limit} px at once; write it with smaller {kind}, "
+            "or the header is damaged"
         )
 
 
