@@ -24,7 +24,7 @@ from wsi.heatmap import Heatmap
 from wsi.overlay import OverlayOptions, Painter, write_overlay
 from wsi.phantom import Phantom
 from wsi.phantom.files import write_truth
-from wsi.preview import Caption, paint_preview, round_length_um, write_preview
+from wsi.preview import Caption, round_length_um, write_preview
 from wsi.scores import TileScores, made_of, summarise
 from wsi.slide import open_slide
 from wsi.tiles import read_table, with_grid, write_table
@@ -221,7 +221,8 @@ def test_the_preview_is_the_same_bytes_in_every_run(phantom_jpeg: Path, tmp_path
 def test_the_preview_shows_the_slide_blended(phantom_jpeg: Path) -> None:
     scores = scores_on(GRIDS["whole"], {(3, 3): 1.0})
     with open_slide(phantom_jpeg) as slide:
-        picture, plain = paint_preview(slide, scores, OverlayOptions(), 750), slide.thumbnail(750)
+        plain = slide.thumbnail(750)
+        picture = Painter(scores, OverlayOptions()).blend(plain, slide.bounds)
     assert edges((picture != plain).any(axis=2)) == (192, 192, 256, 256)  # tile 3 of 128 px, at half size
 
 

@@ -80,11 +80,6 @@ class TileSpec:
         if not 0 < self.mpp < math.inf:
             raise InputError(f"tile.mpp is {self.mpp}; give µm per pixel, above 0")
 
-    @property
-    def size_um(self) -> float:
-        """Side of a tile in µm."""
-        return self.size_px * self.mpp
-
 
 def whole(ratio: float) -> float:
     """`ratio`, or the whole number it stands for when rounded sizes blurred it."""

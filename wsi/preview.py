@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Patch, Rectangle
-from numpy.typing import NDArray
 from PIL import Image
 
 from wsi.atomic import writing
@@ -42,11 +40,6 @@ def source_of(preview: Path) -> str:
     """SHA-256 of the predictions that an overlay.png was painted from; '' where it does not say."""
     with Image.open(preview) as picture:
         return str(picture.info.get("Source", ""))
-
-
-def paint_preview(slide: Slide, scores: TileScores, options: OverlayOptions, longest_px: int) -> NDArray[np.uint8]:
-    """(h, w, 3) RGB of the whole slide with its colours, the longer side at most `longest_px`."""
-    return Painter(scores, options).blend(slide.thumbnail(longest_px), slide.bounds)
 
 
 def write_preview(
