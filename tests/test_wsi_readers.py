@@ -379,8 +379,8 @@ def test_a_palette_is_looked_up(grey: Pixels, tile: tuple[int, int] | None, tmp_
     ("pixels", "options"),
     [
         (np.zeros((64, 64), np.float32), {}),
-        (np.zeros((3, 64, 64), np.uint8), {"photometric": "rgb", "planarconfig": "separate"}),
-        (np.zeros((64, 64), bool), {}),
+        (np.zeros((64, 64, 3), np.int16), {"photometric": "rgb"}),
+        (np.zeros((64, 64, 3), np.uint8), {"photometric": "cielab"}),
     ],
 )
 def test_pixels_that_are_no_colour_picture_are_refused_with_the_remedy(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -16,9 +17,12 @@ from wsi.geometry import Level
 COARSEST_CREDIBLE_MPP = 50.0
 # Limits checked before anything is allocated: a small file can declare an enormous tile.
 MAX_TILE_PX = 64 * 1024 * 1024
+# A file whose native tiles are larger is no better at random than one in strips: it is converted.
+MAX_RANDOM_TILE_PX = 2048 * 2048
 # Programs that know nothing of slides write a whole picture as one strip: 1.5 GB of RGB is still let in.
 MAX_STRIP_PX = 512 * 1024 * 1024
 MAX_SLIDE_SIDE_PX = 2_000_000
+MAX_LEVELS = 64
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Header:
     bounds_offset: level-0 (x, y) of the scanned area's top-left where the format has one.
     random_access: small regions can be read without decoding whole rows or the whole image.
     notes: what was unknown or altered (16 bit scaled...), for people.
+    description: the file's own text, as it is. It may name a patient: it is not shown and goes into no file by itself.
     """
 
     levels: tuple[Level, ...]
@@ -38,6 +43,27 @@ class Header:
     icc_profile: bytes | None = None
     random_access: bool = True
     notes: tuple[str, ...] = ()
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class NativeTiles:
+    """One level's tiles as they lie compressed in a TIFF: 8-bit RGB, chunky, in a codec that every program opens.
+
+    compression, photometric, predictor: the TIFF tags' values; subsampling: (horizontal, vertical) of YCbCr.
+    raw: row * columns + col → the tile's bytes; empty where the file has none (such a tile is white).
+    """
+
+    tile_width: int
+    tile_height: int
+    columns: int
+    rows: int
+    compression: int
+    photometric: int
+    predictor: int
+    subsampling: tuple[int, int] | None
+    jpeg_tables: bytes | None
+    raw: Callable[[int], bytes]
 
 
 class Reader(Protocol):
@@ -56,6 +82,17 @@ class Reader(Protocol):
 
     def read_level(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         """(height, width, 3) RGB at (x, y) in *level* px; the rectangle lies inside the level."""
+        ...
+
+    def native(self, level: int) -> NativeTiles | None:
+        """The level's compressed tiles, where they can be copied into another TIFF as they are."""
+        ...
+
+    def associated(self) -> dict[str, NDArray[np.uint8]]:
+        """(h, w, 3) RGB by name: "label", "macro", "thumbnail", as far as the file has them.
+
+        A label and a macro may show a patient's name: never copy or show them unless someone asked for it.
+        """
         ...
 
     def close(self) -> None:

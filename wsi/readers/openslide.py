@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from wsi.errors import SlideError
 from wsi.geometry import Level, downsample_of
+from wsi.readers.alpha import over_white
 from wsi.readers.base import COARSEST_CREDIBLE_MPP, Header
 
 # One bounded cache for all handles of the process: a cache per handle grows with the number of open slides.
@@ -51,16 +52,6 @@ class OpenSlideReader:
     def close(self) -> None:
         """See `Reader.close`."""
         self._slide.close()
-
-
-def over_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(h, w, 3) RGB of (h, w, 4) straight-alpha RGBA laid over white."""
-    alpha = rgba[..., 3]
-    if (alpha == 255).all():
-        return np.ascontiguousarray(rgba[..., :3])
-    weight = alpha[..., None].astype(np.uint16)
-    mixed = rgba[..., :3] * weight + np.uint16(255) * (255 - weight)
-    return ((mixed + 127) // 255).astype(np.uint8)
 
 
 def _header(slide: openslide.OpenSlide) -> Header:

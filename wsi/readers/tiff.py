@@ -7,19 +7,22 @@ import os
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
+from tifffile import COMPRESSION, PHOTOMETRIC, PLANARCONFIG
 
 from wsi.errors import SlideError
 from wsi.geometry import Level, downsample_of
 from wsi.readers import cache
-from wsi.readers.base import MAX_SLIDE_SIDE_PX, MAX_STRIP_PX, MAX_TILE_PX, Header
+from wsi.readers.base import MAX_RANDOM_TILE_PX, Header, NativeTiles
+from wsi.readers.tiff_decode import Decode, decoder_of, is_raw, tile_size
 from wsi.readers.tiff_meta import mpp_of, objective_power_of
-from wsi.readers.tiff_pixels import to_rgb, unsupported
+from wsi.readers.tiff_pages import MAGIC, check_chain, level_pages, named_pages
+from wsi.readers.tiff_pixels import JPEG, pixel_notes, unsupported
 
 _serial = itertools.count()
 
@@ -28,9 +31,11 @@ _DAMAGED = (
     tifffile.TiffFileError,
     struct.error,
     ArithmeticError,
+    AssertionError,
     AttributeError,
     LookupError,
     MemoryError,
+    NotImplementedError,
     OSError,
     TypeError,
     ValueError,
@@ -39,7 +44,10 @@ _DAMAGED = (
 
 @dataclass(frozen=True)
 class _Plane:
-    """One level's native tiles (or strips): where their bytes lie and how to decode them."""
+    """One level's native tiles (or strips): where their bytes lie and how to decode them.
+
+    offsets, counts: (channels stored apart, tiles) int64; a count of 0 is a tile that the file leaves out.
+    """
 
     level: Level
     tile_width: int
@@ -47,29 +55,32 @@ class _Plane:
     columns: int
     offsets: NDArray[np.int64]
     counts: NDArray[np.int64]
-    decode: Callable[[bytes, int], NDArray[np.uint8]]
+    decode: Decode
+    native: Callable[..., NativeTiles] | None
 
 
 class TiffReader:
-    """Tiled or striped TIFF: SVS, OME-TIFF, BigTIFF, generic pyramids."""
+    """Tiled or striped TIFF: SVS, OME-TIFF, BigTIFF, COG, Philips, generic pyramids."""
 
     name = "tiff"
 
-    def __init__(self, path: Path, header: Header, planes: tuple[_Plane, ...]) -> None:
+    def __init__(self, path: Path, header: Header, planes: tuple[_Plane, ...], associated: dict[str, int]) -> None:
         self.header = header
         self._path = path
         self._planes = planes
+        self._associated = associated
         self._serial = next(_serial)
         self._file = os.open(path, os.O_RDONLY)
 
     @classmethod
     def open(cls, path: Path) -> TiffReader | None:
-        """See `Reader.open`. NDPI, SCN, BIF and Philips files are left to OpenSlide."""
+        """See `Reader.open`. NDPI, SCN, BIF and Trestle files are left to OpenSlide."""
         if not path.is_file():
             return None
         with path.open("rb") as stream:
-            if stream.read(4) not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+            if stream.read(4) not in MAGIC:
                 return None
+        check_chain(path)
         try:
             with tifffile.TiffFile(path) as tiff:
                 return cls._parse(path, tiff)
@@ -82,34 +93,31 @@ class TiffReader:
 
     @classmethod
     def _parse(cls, path: Path, tiff: tifffile.TiffFile) -> TiffReader | None:
-        if tiff.is_ndpi or tiff.is_scn or tiff.is_bif or tiff.is_philips:
+        # Their tiles overlap, or lie in an order of their own: read as a plain TIFF they would look nearly right.
+        if tiff.is_ndpi or tiff.is_scn or tiff.is_bif or tiff.pages.first.software.startswith("MedScan"):
             return None
         if len(tiff.pages) == 0:
             raise SlideError(f"{path}: a TIFF without an image in it")
-        pages = _pyramid_pages(tiff)
-        _check_planes(path, tiff)
-        for page in pages:
-            _check_size(path, page)
-        reason = unsupported(pages[0])
+        pages = level_pages(path, tiff)
+        first = pages[0]
+        reason = unsupported(first)
         if reason is not None:
-            if tiff.pages[0].is_tiled:  # type: ignore[union-attr]
+            if first.is_tiled:
                 return None  # OpenSlide, by libtiff, may know this combination.
             raise SlideError(f"{path}: {reason}; convert it to 8-bit RGB TIFF first")
-        size = path.stat().st_size
-        planes = tuple(_plane(path, size, pages[0], page) for page in pages)
-        mpp, notes = mpp_of(tiff)
-        if pages[0].dtype == np.uint16:
-            notes += ("16 bits a channel: scaled to 8 by dropping the lower byte",)
-        icc = pages[0].tags.valueof("InterColorProfile")
+        planes = tuple(_plane(path, page, first) for page in pages)
+        mpp, notes = mpp_of(tiff, first)
+        icc = first.tags.valueof("InterColorProfile")
         header = Header(
             levels=tuple(plane.level for plane in planes),
             mpp=mpp,
             objective_power=objective_power_of(tiff),
-            icc_profile=bytes(icc) if icc else None,
-            random_access=bool(pages[0].is_tiled),
-            notes=notes,
+            icc_profile=bytes(icc) if isinstance(icc, bytes) else None,
+            random_access=bool(first.is_tiled) and planes[0].tile_width * planes[0].tile_height <= MAX_RANDOM_TILE_PX,
+            notes=(*notes, *pixel_notes(first)),
+            description=str(first.description),
         )
-        return cls(path, header, planes)
+        return cls(path, header, planes, named_pages(tiff, pages))
 
     def read_level(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         """See `Reader.read_level`."""
@@ -124,27 +132,27 @@ class TiffReader:
             x0, x1 = max(left, x), min(left + plane.tile_width, x + width)
             # A tile used whole will not be asked for again by a reader that walks on; keeping it would only push
             # out those at block borders, and spread decoding over cold memory.
-            whole = (y1 - y0) * (x1 - x0) == plane.tile_height * plane.tile_width
-            tile = self._tile(level, index, keep=not whole)
+            part = (y1 - y0) * (x1 - x0) < plane.tile_height * plane.tile_width
+            tile = self._tile(level, index, keep=part)
             rows, cols = slice(y0 - top, y1 - top), slice((x0 - left) * 3, (x1 - left) * 3)
             flat[y0 - y : y1 - y, (x0 - x) * 3 : (x1 - x) * 3] = tile.reshape(len(tile), -1)[rows, cols]
 
-        indices = list(_touched(plane, x, y, width, height))
-        cache.in_threads(place, indices)
+        cache.in_threads(place, list(_touched(plane, x, y, width, height)))
         return out
 
     def _tile(self, level: int, index: int, *, keep: bool) -> NDArray[np.uint8]:
-        key = (self._serial, level, index)
+        """(h, w, 3) RGB of a native tile. Without `keep` it is this thread's only until its next tile."""
+        plane = self._planes[level]
+        # By offset: some writers let all empty tiles point to the same bytes.
+        key = (self._serial, level, int(plane.offsets[0, index]))
         held = cache.CACHE.get(key)
         if held is not None:
             return held
-        plane = self._planes[level]
-        count = int(plane.counts[index])
-        if count == 0:
+        if not plane.counts[:, index].all():
             return np.full((plane.tile_height, plane.tile_width, 3), 255, np.uint8)
-        raw = os.pread(self._file, count, int(plane.offsets[index]))
+        raws = [self._raw(plane, index, channel) for channel in range(len(plane.offsets))]
         try:
-            tile = plane.decode(raw, index)
+            tile = plane.decode(raws, index, not keep)
         except Exception as error:  # Codecs raise their own kinds, one per codec.
             raise SlideError(
                 f"{self._path}: tile {index} of level {level} ({plane.level.width} × {plane.level.height} px) "
@@ -153,6 +161,25 @@ class TiffReader:
         if keep:
             cache.CACHE.put(key, tile)
         return tile
+
+    def _raw(self, plane: _Plane, index: int, channel: int = 0) -> bytes:
+        return os.pread(self._file, int(plane.counts[channel, index]), int(plane.offsets[channel, index]))
+
+    def native(self, level: int) -> NativeTiles | None:
+        """See `Reader.native`."""
+        plane = self._planes[level]
+        return plane.native(raw=partial(self._raw, plane)) if plane.native else None
+
+    def associated(self) -> dict[str, NDArray[np.uint8]]:
+        """See `Reader.associated`."""
+        found = {}
+        with tifffile.TiffFile(self._path) as tiff:
+            for name, index in self._associated.items():
+                plane = _plane(self._path, tiff.pages[index].aspage())
+                reader = TiffReader(self._path, Header((plane.level,), None), (plane,), {})
+                found[name] = reader.read_level(0, 0, 0, plane.level.width, plane.level.height)
+                reader.close()
+        return found
 
     def close(self) -> None:
         """See `Reader.close`."""
@@ -171,88 +198,75 @@ def _touched(plane: _Plane, x: int, y: int, width: int, height: int) -> Iterator
             yield row * plane.columns + col
 
 
-def _pyramid_pages(tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
-    """The first page and its reduced copies, finest first: pages of the chain and SubIFDs alike.
-
-    Label, macro and thumbnail images differ in shape, or are striped where the slide is tiled.
-    """
-    first = tiff.pages.first
-    chain = [page.aspage() for page in tiff.pages[1:]] if first.is_tiled else []
-    reduced = [page.aspage() for page in first.pages] if first.pages else []
-    levels = [first]
-    for page in sorted([*reduced, *chain], key=lambda page: -int(page.imagewidth)):
-        finer = levels[-1]
-        if page.imagewidth >= finer.imagewidth or not page.is_tiled or unsupported(page):
-            continue
-        ratios = (first.imagewidth / page.imagewidth, first.imagelength / page.imagelength)
-        scale = downsample_of((first.imagewidth, first.imagelength), (page.imagewidth, page.imagelength))
-        if max(abs(ratio - scale) / scale for ratio in ratios) < 0.02 or float(scale).is_integer():
-            levels.append(page)
-    return levels
-
-
-def _check_planes(path: Path, tiff: tifffile.TiffFile) -> None:
-    """Raise SlideError where the picture is spread over several pages: shown alone, the first would look right."""
-    first = tiff.pages.first
-    same = sum(page.aspage().shape == first.shape for page in tiff.pages) if first.is_tiled else 1
-    if same > 1:
-        raise SlideError(
-            f"{path}: {same} pages of {first.imagewidth} × {first.imagelength} px (channels, depths or times), "
-            "not one colour picture; write one RGB plane to a file of its own"
-        )
-
-
-def _check_size(path: Path, page: tifffile.TiffPage) -> None:
-    """Raise SlideError where the header declares more than a slide can be.
-
-    Before OpenSlide gets to see the file: where it cannot allocate what it is told to, the process is aborted.
-    """
+def _plane(path: Path, page: tifffile.TiffPage, first: tifffile.TiffPage | None = None) -> _Plane:
+    """The page's tiles; `first` is level 0 where the page is a reduced level of it."""
+    first = first or page
     width, height = int(page.imagewidth), int(page.imagelength)
-    tile_width, tile_height = _tile_size(page)
-    limit, kind = (MAX_TILE_PX, "tiles") if page.is_tiled else (MAX_STRIP_PX, "strips")
-    if max(width, height) > MAX_SLIDE_SIDE_PX or tile_width * tile_height > limit:
-        raise SlideError(
-            f"{path}: declares {width} × {height} px in {kind} of {tile_width} × {tile_height} px, over the limit "
-            f"of {MAX_SLIDE_SIDE_PX} px a side and {limit} px at once; write it with smaller {kind}, "
-            "or the header is damaged"
-        )
-
-
-def _plane(path: Path, file_size: int, first: tifffile.TiffPage, page: tifffile.TiffPage) -> _Plane:
-    width, height = int(page.imagewidth), int(page.imagelength)
-    tile_width, tile_height = _tile_size(page)
-    offsets, counts = np.array(page.dataoffsets, np.int64), np.array(page.databytecounts, np.int64)
+    tile_width, tile_height = tile_size(page)
     columns, rows = -(-width // tile_width), -(-height // tile_height)
-    if len(offsets) < columns * rows or len(counts) < columns * rows:
-        raise SlideError(f"{path}: {columns * rows} tiles expected, {len(offsets)} listed; the file is damaged")
-    counts[: len(offsets)][offsets == 0] = 0
-    end = int((offsets + counts).max(initial=0))
-    if end > file_size:
+    channels = 1 if page.planarconfig == PLANARCONFIG.CONTIG else int(page.samplesperpixel)
+    offsets, counts = _segments(path, page, tile_height, columns * rows * channels)
+    return _Plane(
+        level=Level(width, height, downsample_of((int(first.imagewidth), int(first.imagelength)), (width, height))),
+        tile_width=tile_width,
+        tile_height=tile_height,
+        columns=columns,
+        offsets=offsets.reshape(channels, -1),
+        counts=counts.reshape(channels, -1),
+        decode=decoder_of(page, tile_height, tile_width),
+        native=_native(page, columns, rows),
+    )
+
+
+def _segments(
+    path: Path, page: tifffile.TiffPage, tile_height: int, expected: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(expected,) offsets and byte counts. Raises SlideError where some are missing or lie outside of the file."""
+    offsets, counts = np.array(page.dataoffsets, np.int64), np.array(page.databytecounts, np.int64)
+    if is_raw(page) and len(offsets) == 1:
+        offsets, counts = _cut_strip(page, int(offsets[0]), tile_height)
+    if len(offsets) < expected or len(counts) < expected:
+        raise SlideError(f"{path}: {expected} tiles expected, {len(offsets)} listed; the file is damaged")
+    offsets, counts = offsets[:expected], counts[:expected]
+    counts[offsets == 0] = 0
+    end, file_size = int((offsets + counts).max(initial=0)), path.stat().st_size
+    if end > file_size or min(offsets.min(initial=0), counts.min(initial=0)) < 0:
         raise SlideError(
             f"{path}: truncated, pixel data end at byte {end:,} and the file has {file_size:,}; "
             "copy it again from its source"
         )
-    level = Level(width, height, downsample_of((int(first.imagewidth), int(first.imagelength)), (width, height)))
-    return _Plane(level, tile_width, tile_height, columns, offsets, counts, _decoder(page, tile_height, tile_width))
+    return offsets, counts
 
 
-def _tile_size(page: tifffile.TiffPage) -> tuple[int, int]:
-    if page.is_tiled:
-        return int(page.tilewidth), int(page.tilelength)
-    return int(page.imagewidth), min(int(page.rowsperstrip), int(page.imagelength))
+def _cut_strip(page: tifffile.TiffPage, offset: int, tile_height: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """One strip of the whole picture, uncompressed, as strips of `tile_height` rows."""
+    row_bytes = int(page.imagewidth) * int(page.samplesperpixel) * int(page.bitspersample) // 8
+    tops = np.arange(0, int(page.imagelength), tile_height, dtype=np.int64)
+    heights = np.minimum(tile_height, int(page.imagelength) - tops)
+    return offset + tops * row_bytes, heights * row_bytes
 
 
-def _decoder(page: tifffile.TiffPage, tile_height: int, tile_width: int) -> Callable[[bytes, int], NDArray[np.uint8]]:
-    # Touched here so that nothing is read from tifffile's own handle later: it is closed by then.
-    decode, tables, header = page.decode, page.jpegtables, page.jpegheader
-    colormap = page.colormap if page.photometric == tifffile.PHOTOMETRIC.PALETTE else None
-    photometric = page.photometric
+# What every program opens: libtiff (so OpenSlide), Bio-Formats and tifffile alike.
+_COPIED = JPEG | {COMPRESSION.NONE, COMPRESSION.LZW, COMPRESSION.DEFLATE, COMPRESSION.ADOBE_DEFLATE}
 
-    def decoded(raw: bytes, index: int) -> NDArray[np.uint8]:
-        options: dict[str, Any] = {"jpegtables": tables, "jpegheader": header}
-        segment = decode(raw, index, **options)[0]
-        if segment is None:
-            return np.full((tile_height, tile_width, 3), 255, np.uint8)
-        return to_rgb(np.asarray(segment)[0], photometric, colormap)
 
-    return decoded
+def _native(page: tifffile.TiffPage, columns: int, rows: int) -> Callable[..., NativeTiles] | None:
+    """What `Reader.native` says of the page, but for the bytes; None where its tiles are not to be copied."""
+    rgb = page.photometric == PHOTOMETRIC.RGB and not (page.compression in JPEG and page.is_jfif)
+    coloured = rgb or (page.photometric == PHOTOMETRIC.YCBCR and page.compression in JPEG)
+    chunky = page.samplesperpixel == 3 and page.planarconfig == PLANARCONFIG.CONTIG and page.bitspersample == 8
+    plain = page.predictor in (1, 2) and page.fillorder == 1 and page.is_tiled
+    if page.compression not in _COPIED or not (coloured and chunky and plain):
+        return None
+    return partial(
+        NativeTiles,
+        tile_width=int(page.tilewidth),
+        tile_height=int(page.tilelength),
+        columns=columns,
+        rows=rows,
+        compression=int(page.compression),
+        photometric=int(page.photometric),
+        predictor=int(page.predictor),
+        subsampling=page.subsampling,
+        jpeg_tables=page.jpegtables,
+    )

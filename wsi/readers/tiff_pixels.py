@@ -1,59 +1,201 @@
-"""From what a TIFF tile decodes to, to 8-bit RGB."""
+"""From what a TIFF tile decodes to, to 8-bit RGB: depth, photometric interpretation, palette, alpha."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from tifffile import COMPRESSION, PHOTOMETRIC, PLANARCONFIG
+from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, PLANARCONFIG
 
-from wsi.readers.openslide import over_white
+from wsi.readers.alpha import over_white
+from wsi.readers.tiff_ycbcr import YCbCr
 
-_JPEG = {COMPRESSION.JPEG, COMPRESSION.OJPEG, COMPRESSION.ALT_JPEG}
-_KNOWN = {
-    PHOTOMETRIC.RGB,
-    PHOTOMETRIC.YCBCR,
-    PHOTOMETRIC.MINISBLACK,
-    PHOTOMETRIC.MINISWHITE,
-    PHOTOMETRIC.PALETTE,
+JPEG = frozenset({COMPRESSION.JPEG, COMPRESSION.ALT_JPEG})
+JPEG_2000 = frozenset(
+    {
+        COMPRESSION.JPEG2000,
+        COMPRESSION.JPEG_2000_LOSSY,
+        COMPRESSION.APERIO_JP2000_YCBC,
+        COMPRESSION.APERIO_JP2000_RGB,
+    }
+)
+# Codecs whose streams state a size of their own, which may not be the tile's.
+SELF_SIZED = JPEG | JPEG_2000 | {COMPRESSION.WEBP, COMPRESSION.JPEGXL, COMPRESSION.JPEGXL_DNG, COMPRESSION.PNG}
+_CODECS = SELF_SIZED | {
+    COMPRESSION.NONE,
+    COMPRESSION.CCITTRLE,
+    COMPRESSION.CCITTFAX3,
+    COMPRESSION.CCITTFAX4,
+    COMPRESSION.LZW,
+    COMPRESSION.ADOBE_DEFLATE,
+    COMPRESSION.DEFLATE,
+    COMPRESSION.PACKBITS,
+    COMPRESSION.LZMA,
+    COMPRESSION.ZSTD,
 }
+# Samples that make the colour; any more are extra ones, such as alpha.
+_COLOUR_SAMPLES: dict[int, int] = {
+    PHOTOMETRIC.RGB: 3,
+    PHOTOMETRIC.YCBCR: 3,
+    PHOTOMETRIC.MINISBLACK: 1,
+    PHOTOMETRIC.MINISWHITE: 1,
+    PHOTOMETRIC.PALETTE: 1,
+    PHOTOMETRIC.SEPARATED: 4,
+}
+_CMYK = 1
+
+
+@dataclass(frozen=True)
+class Colours:
+    """How samples become RGB.
+
+    full_scale: the value of full intensity. lut: (full range of values,) uint8, None where values are 8-bit already.
+    alpha: index of the sample that is alpha, None where there is none; premultiplied: colours hold it already.
+    """
+
+    photometric: int
+    full_scale: int
+    lut: NDArray[np.uint8] | None = None
+    colormap: NDArray[np.uint8] | None = None
+    alpha: int | None = None
+    premultiplied: bool = False
+    ycbcr: YCbCr | None = None
 
 
 def unsupported(page: tifffile.TiffPage) -> str | None:
     """Why this page's pixels cannot be shown as RGB; None where they can."""
-    if page.photometric not in _KNOWN:
-        return f"colours stored as {page.photometric!r} are not supported"
-    if page.photometric == PHOTOMETRIC.YCBCR and page.compression not in _JPEG:
-        return "YCbCr colours outside JPEG are not supported"
-    if page.compression == COMPRESSION.APERIO_JP2000_YCBC:
-        return "Aperio JPEG 2000 in YCbCr is not supported"
-    if page.dtype not in (np.uint8, np.uint16):
-        return f"pixels of type {page.dtype} are not supported"
-    if page.samplesperpixel not in (1, 3, 4) or page.imagedepth != 1:
+    colour = _COLOUR_SAMPLES.get(page.photometric)
+    if colour is None:
+        return f"colours stored as {_name(PHOTOMETRIC, page.photometric)} are not supported"
+    if page.compression not in _CODECS:
+        return f"compression {_name(COMPRESSION, page.compression)} is not supported"
+    bits = page.bitspersample
+    if not isinstance(bits, int) or not 1 <= bits <= 16 or page.sampleformat != 1:
+        return f"pixels of {bits} bits in sample format {page.sampleformat} are not supported"
+    if not colour <= page.samplesperpixel <= colour + 4 or page.imagedepth != 1:
         return f"{page.samplesperpixel} channels and {page.imagedepth} planes are not a colour picture"
-    if page.samplesperpixel > 1 and page.planarconfig != PLANARCONFIG.CONTIG:
-        return "channels stored one after another (planar) are not supported"
+    if page.photometric == PHOTOMETRIC.SEPARATED and (page.tags.valueof("InkSet") or _CMYK) != _CMYK:
+        return "inks other than CMYK are not supported"
+    if _stores_ycbcr(page):
+        if bits != 8 or page.predictor != 1 or not YCbCr.of(page).possible:
+            return "this kind of YCbCr is not supported"
+        if page.planarconfig != PLANARCONFIG.CONTIG and YCbCr.of(page).subsampling != (1, 1):
+            return "YCbCr whose subsampled channels are stored one after another is not supported"
+    if page.photometric == PHOTOMETRIC.PALETTE and page.colormap is None:
+        return "a palette picture without its palette"
     return None
 
 
-def to_rgb(
-    tile: NDArray[np.uint8] | NDArray[np.uint16],
-    photometric: int,
-    colormap: NDArray[np.uint16] | None,
-) -> NDArray[np.uint8]:
-    """(h, w, 3) uint8 RGB of a decoded (h, w, samples) tile.
-
-    colormap: (3, entries) uint16 of a palette image. 16-bit values lose their lower byte.
-    """
-    if colormap is not None:
-        return np.ascontiguousarray(np.moveaxis(_eight_bits(colormap)[:, tile[..., 0]], 0, -1))
-    eight = _eight_bits(tile)
-    if photometric == PHOTOMETRIC.MINISWHITE:
-        eight = 255 - eight
-    if eight.shape[-1] == 1:
-        return np.repeat(eight, 3, axis=-1)
-    return over_white(eight) if eight.shape[-1] == 4 else eight
+def colours_of(page: tifffile.TiffPage) -> Colours:
+    """How the page's samples become RGB. The page must not be `unsupported`."""
+    palette = page.photometric == PHOTOMETRIC.PALETTE
+    alpha = next((i for i, kind in enumerate(page.extrasamples) if kind in _ALPHAS), None)
+    full_scale = _full_scale(page)
+    return Colours(
+        photometric=int(page.photometric),
+        full_scale=full_scale,
+        lut=None if page.bitspersample == 8 or palette else _lut(full_scale, 1 << page.bitspersample),
+        colormap=_eight_bit_palette(page.colormap) if page.colormap is not None and palette else None,
+        alpha=None if alpha is None else _COLOUR_SAMPLES[page.photometric] + alpha,
+        premultiplied=alpha is not None and page.extrasamples[alpha] == EXTRASAMPLE.ASSOCALPHA,
+        ycbcr=YCbCr.of(page) if _stores_ycbcr(page) else YCbCr() if _is_aperio_ycbcr(page) else None,
+    )
 
 
-def _eight_bits(values: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8]:
-    return np.asarray(values if values.dtype == np.uint8 else values >> 8, np.uint8)
+_ALPHAS = (EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA)
+
+
+def pixel_notes(page: tifffile.TiffPage) -> tuple[str, ...]:
+    """What is altered when the page is shown as 8-bit RGB, for people."""
+    notes = []
+    if page.bitspersample > 8:
+        notes.append(f"{page.bitspersample} bits a channel: 0 to {_full_scale(page)} scaled to 0 to 255")
+    if page.photometric == PHOTOMETRIC.SEPARATED:
+        notes.append("CMYK: turned into RGB by arithmetic, without its colour profile")
+    if any(kind in _ALPHAS for kind in page.extrasamples):
+        notes.append("transparent pixels are shown over white")
+    ignored = sum(kind not in _ALPHAS for kind in page.extrasamples)
+    if ignored:
+        notes.append(f"{ignored} channel(s) beyond the colours, of unstated meaning: ignored")
+    if page.photometric == PHOTOMETRIC.RGB and page.compression in JPEG and page.is_jfif:
+        notes.append("the tag says RGB, the JPEG data say YCbCr (JFIF); the data are believed")
+    return tuple(notes)
+
+
+def to_rgb(tile: NDArray[Any], colours: Colours) -> NDArray[np.uint8]:
+    """(h, w, 3) uint8 RGB of a decoded (h, w, samples) tile."""
+    if tile.dtype == bool:
+        tile = tile.view(np.uint8)
+    if colours.colormap is not None:
+        index = np.minimum(tile[..., 0], colours.colormap.shape[1] - 1)
+        rgb = np.moveaxis(colours.colormap[:, index], 0, -1)
+    else:
+        eight: NDArray[np.uint8] = tile if colours.lut is None else colours.lut[tile]
+        rgb = _coloured(eight, colours)
+        tile = eight
+    if colours.alpha is not None:
+        return _laid_over_white(rgb, tile[..., colours.alpha], premultiplied=colours.premultiplied)
+    return np.ascontiguousarray(rgb)
+
+
+def _coloured(samples: NDArray[np.uint8], colours: Colours) -> NDArray[np.uint8]:
+    if colours.ycbcr is not None:
+        return colours.ycbcr.to_rgb(samples[..., :3])
+    if colours.photometric == PHOTOMETRIC.SEPARATED:
+        rest = 255 - samples[..., :4].astype(np.uint16)
+        return (rest[..., :3] * rest[..., 3:] // 255).astype(np.uint8)
+    if colours.photometric in (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE):
+        grey = 255 - samples[..., :1] if colours.photometric == PHOTOMETRIC.MINISWHITE else samples[..., :1]
+        return np.repeat(grey, 3, axis=-1)
+    return samples[..., :3]
+
+
+def _laid_over_white(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8], *, premultiplied: bool) -> NDArray[np.uint8]:
+    if not premultiplied:
+        return over_white(np.concatenate([rgb, alpha[..., None]], axis=-1))
+    laid: NDArray[np.uint8] = np.minimum(rgb.astype(np.uint16) + (255 - alpha[..., None]), 255).astype(np.uint8)
+    return laid
+
+
+def _stores_ycbcr(page: tifffile.TiffPage) -> bool:
+    """The decoder hands out YCbCr: outside of JPEG, or where JPEG holds each channel by itself."""
+    if page.photometric != PHOTOMETRIC.YCBCR or page.compression in JPEG_2000:
+        return False
+    return page.compression not in SELF_SIZED or page.planarconfig != PLANARCONFIG.CONTIG
+
+
+def _is_aperio_ycbcr(page: tifffile.TiffPage) -> bool:
+    """Aperio's JPEG 2000 of kind 33003 holds YCbCr whatever its photometric tag says."""
+    return page.compression == COMPRESSION.APERIO_JP2000_YCBC
+
+
+def _full_scale(page: tifffile.TiffPage) -> int:
+    """The value of full intensity: MaxSampleValue where it is stated and sensible, else all bits set."""
+    stated = page.tags.valueof("MaxSampleValue")
+    largest = (1 << int(page.bitspersample)) - 1
+    values = stated if isinstance(stated, tuple) else (stated,)
+    if page.bitspersample > 8 and all(isinstance(value, int) and 255 <= value <= largest for value in values):
+        return int(max(values))
+    return largest
+
+
+def _lut(full_scale: int, entries: int) -> NDArray[np.uint8]:
+    values = np.minimum(np.arange(entries, dtype=np.uint32), full_scale)
+    return ((values * 255 + full_scale // 2) // full_scale).astype(np.uint8)
+
+
+def _eight_bit_palette(colormap: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """(3, entries) uint8. Some writers put 8-bit values where 16-bit ones belong: seen by their being small."""
+    if colormap.max(initial=0) < 256:
+        return colormap.astype(np.uint8)
+    return (colormap.astype(np.uint32) * 255 // 65535).astype(np.uint8)
+
+
+def _name(kind: Any, value: int) -> str:
+    try:
+        return f"{kind(value).name} ({int(value)})"
+    except ValueError:
+        return str(int(value))
