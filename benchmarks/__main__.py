@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import predicting, reading
+from benchmarks import converting, predicting, reading
 from benchmarks.figures import Figure
 from benchmarks.slides import slides
 from wsi.atomic import write_json
@@ -21,6 +21,8 @@ def main() -> int:
         for module in (reading, predicting):
             Console(stderr=True).print(f"{module.__name__.split('.')[1]} {path.name} ...")
             figures += module.measure(name, path)
+    Console(stderr=True).print("converting ...")
+    figures += converting.measure()
     table = Table("figure", "value", "bound", "holds", "against", "detail")
     for figure in figures:
         bound = f"{'≥' if figure.at_least else '≤'} {figure.bound:g}"

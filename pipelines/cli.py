@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -15,10 +16,13 @@ from rich.table import Table
 from pipelines import stages
 from pipelines.console import err, progress_bar
 from wsi.blank import BlankOptions
+from wsi.convert import ConvertOptions, Target, target_of
 from wsi.errors import InputError, WsiError
 from wsi.geometry import TileSpec
+from wsi.icc import Icc
 from wsi.overlay import OverlayOptions
-from wsi.pyramid import PyramidOptions
+from wsi.pyramid import Codec
+from wsi.source import source_of
 from wsi.tissue import TissueOptions
 
 app = typer.Typer(
@@ -32,7 +36,13 @@ app = typer.Typer(
     "The commands below do one step each on one slide; SLIDE may also be a slide.json that `tesela ingest` wrote.",
 )
 
-SlideArgument = Annotated[Path, typer.Argument(metavar="SLIDE", help="a slide, or its slide.json", show_default=False)]
+SlideArgument = Annotated[
+    # No Path: it would make one slash of two in an address.
+    str,
+    typer.Argument(
+        metavar="SLIDE", help="a slide, its slide.json, or the address of an OME-Zarr image", show_default=False
+    ),
+]
 SlideMpp = Annotated[
     Optional[float],  # noqa: UP045 - Typer evaluates it at run time
     typer.Option("--mpp", help="µm per level-0 px, where the file does not say it", show_default=False),
@@ -79,24 +89,52 @@ def ingest(
     slide: SlideArgument,
     out: Annotated[Path, typer.Option(help="folder of this slide's results")],
     mpp: SlideMpp = None,
+    icc: Annotated[
+        Icc, typer.Option(help="srgb: read the slide through its colour profile; as-is: colours as stored")
+    ] = "as-is",
 ) -> None:
     """Write slide.json; convert the slide first where it cannot be read at random (flat, striped)."""
-    stages.ingest(slide, out, mpp)
+    stages.ingest(source_of(slide), out, mpp, icc)
 
 
 @app.command()
 def convert(
     slide: SlideArgument,
-    out: Annotated[Path, typer.Argument(metavar="OUT.tif", help="the pyramid to write", show_default=False)],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="to write: .ome.tif or .ome.zarr", show_default=False)],
+    target: Annotated[
+        Optional[Target],  # noqa: UP045
+        typer.Option(help="ome-zarr is 0.5, sharded, lossless [default: by OUT's ending]", show_default=False),
+    ] = None,
+    codec: Annotated[
+        Optional[Codec],  # noqa: UP045
+        typer.Option(help="all but jpeg are lossless [default: the source's if tiles are copied, else jpeg]"),
+    ] = None,
+    quality: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="JPEG quality, 1 to 100; encodes every tile anew [default: 87]"),
+    ] = None,
+    tile_px: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="side of a tile, a multiple of 16 [default: the source's if copied, else 256; Zarr 512]"),
+    ] = None,
+    keep: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="what may name a patient: label, macro, text (the whole description); repeat for more"),
+    ] = None,
     mpp: SlideMpp = None,
-    quality: Annotated[int, typer.Option(min=0, max=100, help="JPEG quality; 0: lossless")] = 87,
 ) -> None:
-    """Write any readable image as a pyramidal OME-TIFF that OpenSlide, QuPath and tifffile open with all levels."""
+    """Write any readable image as a pyramid that OpenSlide, QuPath and tifffile open with all levels.
+
+    A slide that is tiled already (JPEG, LZW, deflate or uncompressed) is copied tile by tile, byte for byte, and only
+    missing levels are encoded; give --quality, or another --codec or --tile-px than its own, to encode it anew.
+    mpp, objective power, ICC profile and scanner settings are kept. Label, macro and other text are left out.
+    """
     from wsi.convert import convert as write
     from wsi.slide import open_slide
 
-    with open_slide(slide, mpp) as opened, progress_bar(f"convert {slide.name}") as told:
-        write(opened, out, PyramidOptions(quality=quality), told)
+    options = ConvertOptions(target_of(out, target), codec, quality, tile_px, frozenset(keep or ()))
+    with open_slide(source_of(slide), mpp, "as-is") as opened, progress_bar(f"convert {opened.name}") as told:
+        write(opened, out, options, told)
 
 
 @app.command()
@@ -110,7 +148,7 @@ def tissue(
     as_json: AsJson = False,
 ) -> None:
     """Find the tissue: outlines (GeoJSON, level-0 px), a thumbnail that shows them, areas in mm²."""
-    quality = stages.tissue(slide, out, TissueOptions(mask_mpp, min_area_mm2, max_hole_mm2), mpp)
+    quality = stages.tissue(source_of(slide), out, TissueOptions(mask_mpp, min_area_mm2, max_hole_mm2), mpp)
     if as_json:
         _print_json(quality)
 
@@ -137,7 +175,7 @@ def tiles(
 ) -> None:
     """Lay the tile grid and drop what is blank, on Dask: one task per band of rows."""
     count = stages.tiles(
-        slide,
+        source_of(slide),
         out,
         TileSpec(size_px, mpp, stride_px or size_px),
         BlankOptions(bright_level, max_bright, min_contrast, max_ink),
@@ -217,7 +255,7 @@ def predict(
     from pipelines import learning
 
     options = PredictOptions(batch_size, precision)
-    summary = learning.predict(slide, tiles_parquet, model, out, options, mpp=mpp, threads=threads)
+    summary = learning.predict(source_of(slide), tiles_parquet, model, out, options, mpp=mpp, threads=threads)
     if as_json:
         _print_json(summary)
 
@@ -237,8 +275,9 @@ def overlay(
 ) -> None:
     """Blend the classes' colours over the slide and rebuild its pyramid."""
     options = OverlayOptions(alpha, threshold, tuple(classes) if classes else None, quality)
-    name = slide_id or (slide.parent.name if slide.name == "slide.json" else slide.stem)
-    stages.overlay(slide, predictions, out, options, preview=preview, slide_id=name, mpp=mpp)
+    source = source_of(slide)
+    name = slide_id or (Path(slide).parent.name if source.name == "slide.json" else source.stem)
+    stages.overlay(source, predictions, out, options, preview=preview, slide_id=name, mpp=mpp)
 
 
 @app.command()
@@ -312,6 +351,8 @@ def main() -> None:
     """Run a command. An error that a person can mend is one line on stderr and exit code 2."""
     # A damaged file makes tifffile log its own lines; ours names the file and the remedy.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    # As an error, so that what is half written is removed on the way out: Snakemake and clusters stop jobs by it.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     debug = "--debug" in sys.argv
     try:
         app([word for word in sys.argv[1:] if word != "--debug"])

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from wsi.errors import InputError
 from wsi.geometry import TileSpec
+from wsi.icc import Icc
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -37,6 +38,12 @@ class Section(BaseModel):
     """A part of the configuration; frozen, and strict about its keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class IngestConfig(Section):
+    """How slides are read."""
+
+    icc: Icc = Field("as-is", description="srgb: through each slide's colour profile; as-is: colours as stored")
 
 
 class TissueConfig(Section):
@@ -158,6 +165,7 @@ class RunConfig(Section):
     results: PathText = Field("results", description="where runs are kept")
     slides: PathText | None = Field(None, description="folder of slides; with `sheet`, where its paths start")
     sheet: PathText | None = Field(None, description="CSV: slide, id, case, mpp, label, annotation, split, note")
+    ingest: IngestConfig = IngestConfig()
     tissue: TissueConfig = TissueConfig()
     tile: TileConfig = TileConfig()
     blank: BlankConfig = BlankConfig()

@@ -16,6 +16,7 @@ from pipelines.console import progress_bar
 from wsi.blank import BlankOptions
 from wsi.errors import InputError
 from wsi.slide import open_slide
+from wsi.source import Source
 from wsi.tiles import candidates, grid_of, read_table
 from wsi.tissue import TissueOptions
 
@@ -66,7 +67,7 @@ def _tile_sets(
 
 
 def predict(
-    slide_path: Path,
+    slide_path: Source,
     tiles_path: Path | None,
     model: Path,
     out: Path,

@@ -15,23 +15,25 @@ from wsi.blank import BlankOptions
 from wsi.digest import sha256_of
 from wsi.geometry import TileGrid, TileSpec
 from wsi.heatmap import Heatmap
+from wsi.icc import Icc
 from wsi.ingest import ingest as ingest_slide
 from wsi.labels import label_tiles
 from wsi.overlay import OverlayOptions, write_overlay
 from wsi.preview import Caption, write_preview
 from wsi.scores import TileScores, summarise
 from wsi.slide import SlideInfo, open_slide
+from wsi.source import Source
 from wsi.tiles import candidates, grid_of, make_tiles, read_table, write_table
 from wsi.tissue import TissueMask, TissueOptions, find_tissue, write_outline_preview
 
 
-def ingest(source: Path, out: Path, mpp: float | None) -> SlideInfo:
+def ingest(source: Source, out: Path, mpp: float | None, icc: Icc = "as-is") -> SlideInfo:
     """slide.json, and slide.ome.tif where the source cannot be read at random."""
     with progress_bar(f"ingest {source.name}") as told:
-        return ingest_slide(source, out, mpp, told)
+        return ingest_slide(source, out, mpp, told, icc)
 
 
-def tissue(slide_path: Path, out: Path, options: TissueOptions, mpp: float | None = None) -> dict[str, object]:
+def tissue(slide_path: Source, out: Path, options: TissueOptions, mpp: float | None = None) -> dict[str, object]:
     """tissue.geojson, thumbnail.jpg and quality.json in `out`; returns what quality.json says."""
     with open_slide(slide_path, mpp) as slide:
         mask, quality = find_tissue(slide, options)
@@ -42,7 +44,7 @@ def tissue(slide_path: Path, out: Path, options: TissueOptions, mpp: float | Non
 
 
 def tiles(
-    slide_path: Path,
+    slide_path: Source,
     out: Path,
     spec: TileSpec,
     blank: BlankOptions,
@@ -82,7 +84,7 @@ def label(tiles_path: Path, regions_path: Path, out: Path, min_cover: float) -> 
 
 
 def overlay(
-    slide_path: Path,
+    slide_path: Source,
     predictions: Path,
     out: Path,
     options: OverlayOptions,
@@ -117,6 +119,8 @@ def write_scores(scores: TileScores, tiles_path: Path, out: Path, made_of: dict[
     return summary
 
 
-def _name(slide_path: Path) -> str:
+def _name(slide_path: Source) -> str:
     """A name people know: of slide.json, the folder is the slide's id."""
-    return slide_path.parent.name if slide_path.name == "slide.json" else slide_path.name
+    if isinstance(slide_path, Path) and slide_path.name == "slide.json":
+        return slide_path.parent.name
+    return slide_path.name

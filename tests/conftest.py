@@ -7,8 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 from hypothesis import settings
+from ngff_images import halved, write_ngff
 from numpy.typing import NDArray
+from PIL import Image
 
 from wsi.geometry import Box
 from wsi.phantom import Phantom, PhantomSpec
@@ -79,4 +82,45 @@ def phantom_zarr(phantom: Phantom, phantom_dir: Path) -> Path:
     """An OME-Zarr 0.5 folder."""
     path = phantom_dir / "phantom.ome.zarr"
     write_zarr(phantom, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def phantom_zarr_04(phantom_pixels: NDArray[np.uint8], phantom_dir: Path) -> Path:
+    """OME-Zarr 0.4 as bioformats2raw writes it: axes tczyx, a chunk to each channel, the image in the group "0"."""
+    path = phantom_dir / "phantom-04.zarr"
+    zarr.open_group(path, mode="w", zarr_format=2).attrs["bioformats2raw.layout"] = 3
+    write_ngff(path, halved(phantom_pixels, 3), axes="tczyx", version="0.4", channels_apart=True, group="0")
+    return path
+
+
+@pytest.fixture(scope="session")
+def phantom_zarr_sharded(phantom_pixels: NDArray[np.uint8], phantom_dir: Path) -> Path:
+    """OME-Zarr 0.5, sharded, RGB interleaved."""
+    path = phantom_dir / "phantom-sharded.ome.zarr"
+    write_ngff(path, halved(phantom_pixels, 3), axes="yxc", chunk_px=128, shard_chunks=4)
+    return path
+
+
+@pytest.fixture(scope="session")
+def phantom_zarr_odd(phantom_pixels: NDArray[np.uint8], phantom_dir: Path) -> Path:
+    """OME-Zarr 0.5 whose axes are x, c, y, with chunks that do not divide the tiles."""
+    path = phantom_dir / "phantom-odd.ome.zarr"
+    write_ngff(path, halved(phantom_pixels, 3), axes="xcy", chunk_px=230)
+    return path
+
+
+@pytest.fixture(scope="session")
+def phantom_png(phantom_pixels: NDArray[np.uint8], phantom_dir: Path) -> Path:
+    """A PNG of 50,800 dots per inch: 0.5 mpp."""
+    path = phantom_dir / "flat.png"
+    Image.fromarray(phantom_pixels).save(path, dpi=(50_800, 50_800), compress_level=1)
+    return path
+
+
+@pytest.fixture(scope="session")
+def phantom_jpg(phantom_pixels: NDArray[np.uint8], phantom_dir: Path) -> Path:
+    """A JPEG of 50,800 dots per inch."""
+    path = phantom_dir / "flat.jpg"
+    Image.fromarray(phantom_pixels).save(path, dpi=(50_800, 50_800), quality=87)
     return path

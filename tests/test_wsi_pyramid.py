@@ -14,14 +14,16 @@ import tifffile
 from numpy.typing import NDArray
 
 from wsi.atomic import write_json, writing
-from wsi.convert import convert
+from wsi.convert import ConvertOptions, convert
 from wsi.errors import SlideError
+from wsi.halving import level_sizes
 from wsi.ingest import ingest
-from wsi.pyramid import PyramidOptions, level_sizes, write_pyramid
+from wsi.ome import Facts
+from wsi.pyramid import PyramidOptions, write_pyramid
 from wsi.slide import SlideInfo, open_slide
 
 Pixels = NDArray[np.uint8]
-LOSSLESS = PyramidOptions(quality=0)
+LOSSLESS = PyramidOptions("deflate")
 
 
 def picture(width: int, height: int) -> Pixels:
@@ -35,7 +37,7 @@ def bands(pixels: Pixels, height_px: int) -> Iterator[Pixels]:
 
 
 def write(path: Path, pixels: Pixels, options: PyramidOptions = LOSSLESS, height_px: int = 512) -> None:
-    write_pyramid(path, bands(pixels, height_px), (pixels.shape[1], pixels.shape[0]), (0.5, 0.25), options)
+    write_pyramid(path, bands(pixels, height_px), (pixels.shape[1], pixels.shape[0]), Facts((0.5, 0.25)), options)
 
 
 SIZES = [(1500, 1100), (1001, 777), (513, 255), (257, 256), (256, 256), (3000, 40), (1, 1), (300, 1), (7, 900)]
@@ -109,14 +111,14 @@ def test_three_programs_agree_on_the_mpp(tmp_path: Path) -> None:
 
 
 def test_an_unknown_mpp_stays_unknown(tmp_path: Path) -> None:
-    write_pyramid(tmp_path / "a.ome.tif", [picture(300, 300)], (300, 300), None)
+    write_pyramid(tmp_path / "a.ome.tif", [picture(300, 300)], (300, 300))
     assert open_slide(tmp_path / "a.ome.tif").mpp is None
     with openslide.OpenSlide(tmp_path / "a.ome.tif") as theirs:
         assert openslide.PROPERTY_NAME_MPP_X not in theirs.properties
 
 
 def test_the_icc_profile_is_kept(tmp_path: Path) -> None:
-    write_pyramid(tmp_path / "a.ome.tif", [picture(300, 300)], (300, 300), None, icc_profile=b"profile" * 20)
+    write_pyramid(tmp_path / "a.ome.tif", [picture(300, 300)], (300, 300), Facts(icc_profile=b"profile" * 20))
     assert open_slide(tmp_path / "a.ome.tif").header.icc_profile == b"profile" * 20
 
 
@@ -138,14 +140,14 @@ def test_how_the_rows_are_handed_over_does_not_matter(options: PyramidOptions, t
 @pytest.mark.parametrize("rows", [0, 100, 255, 256, 529, 531, 600, 768, 1200])
 def test_too_few_or_too_many_rows_are_an_error_and_leave_no_file(rows: int, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"rows .* 530"):
-        write_pyramid(tmp_path / "a.ome.tif", bands(picture(300, rows), 128), (300, 530), None)
+        write_pyramid(tmp_path / "a.ome.tif", bands(picture(300, rows), 128), (300, 530))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_bands_of_another_width_are_an_error_and_leave_no_file(tmp_path: Path) -> None:
     for width in (299, 301):
         with pytest.raises(ValueError, match="300"):
-            write_pyramid(tmp_path / "a.ome.tif", [picture(width, 530)], (300, 530), None)
+            write_pyramid(tmp_path / "a.ome.tif", [picture(width, 530)], (300, 530))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -156,7 +158,7 @@ def test_a_reader_that_fails_on_the_way_leaves_nothing(good: int, tmp_path: Path
         raise SlideError("a.svs: tile 7 cannot be decoded")
 
     with pytest.raises(SlideError, match="tile 7"):
-        write_pyramid(tmp_path / "a.ome.tif", failing(), (600, 1024), None)
+        write_pyramid(tmp_path / "a.ome.tif", failing(), (600, 1024))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -164,7 +166,7 @@ def test_a_failure_leaves_the_file_that_was_there(tmp_path: Path) -> None:
     write(tmp_path / "a.ome.tif", picture(300, 300))
     before = (tmp_path / "a.ome.tif").read_bytes()
     with pytest.raises(ValueError, match="rows"):
-        write_pyramid(tmp_path / "a.ome.tif", [], (300, 530), None)
+        write_pyramid(tmp_path / "a.ome.tif", [], (300, 530))
     assert (tmp_path / "a.ome.tif").read_bytes() == before
 
 
@@ -173,7 +175,7 @@ def test_a_flat_slide_converted_holds_the_same_pixels(
 ) -> None:
     told: list[float] = []
     with open_slide(phantom_flat) as slide:
-        convert(slide, tmp_path / "a.ome.tif", LOSSLESS, told.append)
+        convert(slide, tmp_path / "a.ome.tif", ConvertOptions(codec="deflate"), told.append)
     with open_slide(tmp_path / "a.ome.tif") as slide:
         assert np.array_equal(slide.read(slide.bounds), phantom_pixels)
         assert slide.mpp == pytest.approx((0.5, 0.5))

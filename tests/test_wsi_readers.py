@@ -48,6 +48,11 @@ CASES = {
     "tiff jpeg": ("phantom_jpeg", "tiff", PYRAMID, 5),
     "tiff flat": ("phantom_flat", "tiff", PYRAMID[:1], 0),
     "ome-zarr": ("phantom_zarr", "ome-zarr", PYRAMID[:3], 0),
+    "ome-zarr 0.4": ("phantom_zarr_04", "ome-zarr", PYRAMID[:3], 0),
+    "ome-zarr sharded": ("phantom_zarr_sharded", "ome-zarr", PYRAMID[:3], 0),
+    "ome-zarr odd axes": ("phantom_zarr_odd", "ome-zarr", PYRAMID[:3], 0),
+    "flat png": ("phantom_png", "picture", PYRAMID[:1], 0),
+    "flat jpeg": ("phantom_jpg", "picture", PYRAMID[:1], 5),
     "openslide": ("phantom_tiled", "openslide", PYRAMID, 0),
 }
 

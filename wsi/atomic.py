@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from wsi.errors import InputError
+from wsi.source import Source
 
 
 @contextmanager
@@ -35,9 +36,9 @@ def writing(path: Path) -> Iterator[Path]:
         remove(temporary)
 
 
-def refuse_overwriting(out: Path, source: Path) -> None:
+def refuse_overwriting(out: Path, source: Source) -> None:
     """Raise InputError where writing `out` would replace the slide that is being read."""
-    if out.exists() and out.samefile(source):
+    if isinstance(source, Path) and out.exists() and out.samefile(source):
         raise InputError(f"{out}: is the slide itself; give another name to write to")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from wsi.geometry import TileGrid
 from wsi.ink import ink_pixels
 from wsi.slide import Slide, open_slide
+from wsi.source import Source, written_ns
 from wsi.stream import BLOCK_PX, read_tiles
 
 REASONS = ("", "bright", "flat", "ink")
@@ -70,7 +70,7 @@ def measure(pixels: NDArray[np.uint8], bright_level: int) -> tuple[NDArray[np.fl
 
 
 def tile_stats(
-    slide_path: Path,
+    slide_path: Source,
     grid: TileGrid,
     wanted: NDArray[np.bool_],
     options: BlankOptions,
@@ -107,9 +107,9 @@ def _compute(
 
 
 def _band_stats(
-    slide_path: Path, mpp: float | None, grid: TileGrid, wanted: NDArray[np.bool_], top: int, bright_level: int
+    slide_path: Source, mpp: float | None, grid: TileGrid, wanted: NDArray[np.bool_], top: int, bright_level: int
 ) -> tuple[NDArray[np.float32], ...]:
-    slide = _kept_open(slide_path, mpp, slide_path.stat().st_mtime_ns)
+    slide = _kept_open(slide_path, mpp, written_ns(slide_path))
     rows = np.zeros((grid.rows, grid.cols), bool)
     rows[top : top + len(wanted)] = wanted
     parts = [(block.index, *measure(block.pixels, bright_level)) for block in read_tiles(slide, grid, rows)]
@@ -117,9 +117,9 @@ def _band_stats(
 
 
 @lru_cache(maxsize=4)
-def _kept_open(slide_path: Path, mpp: float | None, written_ns: int) -> Slide:
+def _kept_open(slide_path: Source, mpp: float | None, last_written_ns: int) -> Slide:
     """Open a slide once a worker, not once a band; one that was written anew is another slide."""
-    del written_ns  # part of the key
+    del last_written_ns  # part of the key
     return open_slide(slide_path, mpp)
 
 

@@ -8,27 +8,34 @@ from pathlib import Path
 
 from wsi.convert import convert
 from wsi.geometry import Box
+from wsi.icc import Icc
 from wsi.slide import SlideInfo, open_slide
+from wsi.source import Source
 
 
 def ingest(
-    source: Path, out: Path, mpp: float | None = None, progress: Callable[[float], None] | None = None
+    source: Source,
+    out: Path,
+    mpp: float | None = None,
+    progress: Callable[[float], None] | None = None,
+    icc: Icc = "as-is",
 ) -> SlideInfo:
     """Write `out`/slide.json. Only a slide that cannot be read at random is converted, to `out`/slide.ome.tif.
 
-    mpp: µm per level-0 px, where the file does not say or is wrong. Raises SlideError where the slide cannot be
-    read and MppError where its mpp is unknown.
+    mpp: µm per level-0 px, where the file does not say or is wrong. icc: "srgb" makes every later stage read the
+    slide through its colour profile; pixels are stored as they are in either case. Raises SlideError where the
+    slide cannot be read and MppError where its mpp is unknown.
     """
     out.mkdir(parents=True, exist_ok=True)
-    with open_slide(source, mpp) as slide:
+    with open_slide(source, mpp) as slide, open_slide(source, mpp, icc) as seen:
         slide.require_mpp()
         # One pixel block is decoded here, so that a damaged codec stream fails now and not in an hour.
-        slide.read(Box(0, 0, min(256, slide.size[0]), min(256, slide.size[1])))
-        info = slide.info()
+        seen.read(Box(0, 0, min(256, slide.size[0]), min(256, slide.size[1])))
+        info = seen.info()
         if not slide.header.random_access:
             target = out / "slide.ome.tif"
             convert(slide, target, progress=progress)
-            with open_slide(target, slide.mpp) as converted:
+            with open_slide(target, slide.mpp, icc) as converted:
                 info = replace(converted.info(source=source), mpp_source=info.mpp_source, notes=info.notes)
     info.write(out / "slide.json")
     return info

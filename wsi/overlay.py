@@ -18,6 +18,7 @@ from wsi.atomic import refuse_overwriting
 from wsi.colours import class_colours
 from wsi.errors import InputError
 from wsi.geometry import Box
+from wsi.ome import Facts
 from wsi.pyramid import PyramidOptions, write_pyramid
 from wsi.scores import TileScores
 from wsi.slide import Slide
@@ -99,9 +100,11 @@ def write_overlay(
     scores.grid.check_slide(slide.size, slide.mpp, slide.name)
     refuse_overwriting(path, slide.path)
     painter = Painter(scores, options)
-    pyramid = PyramidOptions(quality=options.quality)
+    pyramid = PyramidOptions.of_quality(options.quality)
     bands = _bands(slide, painter, pyramid.tile_px * 2, progress)
-    write_pyramid(path, bands, slide.size, slide.mpp, pyramid, slide.header.icc_profile)
+    profile = slide.header.icc_profile if slide.icc == "as-is" else None  # read through it, pixels are sRGB
+    facts = Facts(slide.mpp, slide.header.objective_power, profile)
+    write_pyramid(path, bands, slide.size, facts, pyramid)
 
 
 def _bands(

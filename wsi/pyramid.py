@@ -1,234 +1,262 @@
 """Write a pyramid that OpenSlide, QuPath/Bio-Formats and tifffile all open with every level.
 
-No ordinary layout does: SubIFDs show OpenSlide one level, a plain page chain shows Bio-Formats one. So this
-writes OME-TIFF with SubIFDs and then links IFD 0 → SubIFD 1 → SubIFD 2 ... as a chain too; no pixel moves.
-Memory is a few bands of rows, whatever the slide's size: reduced levels are built from the bands as they pass.
+No ordinary layout does: SubIFDs show OpenSlide one level, a plain page chain shows Bio-Formats one. So the reduced
+levels of this OME-TIFF are SubIFDs of level 0 and follow it in the chain too. Memory is a few bands of rows, whatever
+the slide's size: tiles go into the file as their rows pass, and what lies where is written last.
 """
 
 from __future__ import annotations
 
-import struct
-import tempfile
+import hashlib
 import uuid
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import BinaryIO, Literal, get_args
 
-import cv2
 import imagecodecs
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 
 from wsi.atomic import writing
+from wsi.bigtiff import ASCII, LONG, LONG8, RATIONAL, SHORT, UNDEFINED, BigTiffFile, Tags, rational
+from wsi.errors import InputError
+from wsi.halving import halve_down, level_sizes
+from wsi.ome import Facts, ome_xml
 from wsi.readers import cache
+from wsi.readers.base import NativeTiles
 
-# Encoded tiles of reduced levels wait in memory up to this size, then on disk.
-_SPOOL_BYTES = 64 * 1024 * 1024
+Codec = Literal["jpeg", "deflate", "lzw"]
+
+# Values of the TIFF tags.
+COMPRESSION_OF: dict[Codec, int] = {"jpeg": 7, "deflate": 8, "lzw": 5}
+_RGB, _YCBCR, _BY_HORIZONTAL_DIFFERENCE = 2, 6, 2
+_PER_CM = 3
 
 
 @dataclass(frozen=True)
 class PyramidOptions:
-    """How pixels are stored: JPEG quality (0: lossless deflate) and the side of native tiles."""
+    """How pixels are stored: the codec, the JPEG quality (1 to 100) and the side of native tiles."""
 
+    codec: Codec = "jpeg"
     quality: int = 87
     tile_px: int = 256
 
-    @property
-    def compression(self) -> str:
-        """Tifffile's name of the codec."""
-        return "jpeg" if self.quality else "adobe_deflate"
+    def __post_init__(self) -> None:
+        if self.codec not in get_args(Codec):
+            raise InputError(f"no codec {self.codec!r}; give {', '.join(get_args(Codec))}")
+        if not 1 <= self.quality <= 100:
+            raise InputError(f"a JPEG quality of {self.quality}; give 1 to 100, or a lossless codec")
+        check_tile_px(self.tile_px)
+
+    @classmethod
+    def of_quality(cls, quality: int) -> PyramidOptions:
+        """JPEG of that quality; 0: lossless."""
+        return cls(quality=quality) if quality else cls("deflate")
 
     def encode(self, tile: NDArray[np.uint8]) -> bytes:
         """One (tile_px, tile_px, 3) RGB tile as the bytes that go into the file."""
-        if self.quality:
-            return bytes(
-                imagecodecs.jpeg8_encode(
-                    tile, level=self.quality, colorspace="RGB", outcolorspace="YCBCR", subsampling="420"
-                )
-            )
-        return bytes(imagecodecs.zlib_encode(tile.tobytes(), level=6))
+        if self.codec == "jpeg":
+            return _jpeg(tile, self.quality, "YCBCR", (2, 2))
+        return _lossless(tile, COMPRESSION_OF[self.codec], _BY_HORIZONTAL_DIFFERENCE)
 
 
-def level_sizes(width: int, height: int, tile_px: int) -> list[tuple[int, int]]:
-    """(width, height) of every level: halved, rounded down, until one tile holds it."""
-    sizes = [(width, height)]
-    while max(sizes[-1]) > tile_px and min(sizes[-1]) > 1:
-        sizes.append((sizes[-1][0] // 2, sizes[-1][1] // 2))
-    return sizes
+def check_tile_px(tile_px: int) -> None:
+    """Raise InputError where tiles of this side are no TIFF tiles."""
+    if tile_px % 16 or not 16 <= tile_px <= 4096:
+        raise InputError(f"tiles of {tile_px} px; give a multiple of 16, from 16 to 4096")
+
+
+@dataclass(frozen=True)
+class TiledLevel:
+    """One level as it lies in the file: its size and how its tiles are stored, as TIFF tags have it."""
+
+    width: int
+    height: int
+    tile_width: int
+    tile_height: int
+    compression: int
+    photometric: int
+    predictor: int = 1
+    subsampling: tuple[int, int] | None = None
+    jpeg_tables: bytes | None = None
+
+    @classmethod
+    def encoded(cls, size: tuple[int, int], options: PyramidOptions) -> TiledLevel:
+        """A level whose tiles `options` encode."""
+        side, compression = options.tile_px, COMPRESSION_OF[options.codec]
+        if options.codec == "jpeg":
+            return cls(*size, side, side, compression, _YCBCR, subsampling=(2, 2))
+        return cls(*size, side, side, compression, _RGB, _BY_HORIZONTAL_DIFFERENCE)
+
+    @classmethod
+    def native(cls, size: tuple[int, int], tiles: NativeTiles) -> TiledLevel:
+        """A level whose tiles are copied."""
+        return cls(
+            *size,
+            tiles.tile_width,
+            tiles.tile_height,
+            tiles.compression,
+            tiles.photometric,
+            tiles.predictor,
+            tiles.subsampling,
+            tiles.jpeg_tables,
+        )
+
+    @property
+    def columns(self) -> int:
+        """Tiles in a row."""
+        return -(-self.width // self.tile_width)
+
+    @property
+    def rows(self) -> int:
+        """Rows of tiles."""
+        return -(-self.height // self.tile_height)
+
+    def white(self) -> bytes:
+        """A white tile in this level's own format."""
+        tile = np.full((self.tile_height, self.tile_width, 3), 255, np.uint8)
+        if self.compression == COMPRESSION_OF["jpeg"]:
+            return _jpeg(tile, 90, "YCBCR" if self.photometric == _YCBCR else "RGB", self.subsampling or (1, 1))
+        return _lossless(tile, self.compression, self.predictor)
 
 
 def write_pyramid(
     path: Path,
     bands: Iterable[NDArray[np.uint8]],
     size: tuple[int, int],
-    mpp: tuple[float, float] | None,
+    facts: Facts = Facts(),  # noqa: B008 - frozen, so sharing it is safe
     options: PyramidOptions = PyramidOptions(),
-    icc_profile: bytes | None = None,
 ) -> None:
     """Write an RGB pyramid to `path`, which has its name only once it is whole.
 
     bands: (rows, width, 3) uint8 from top to bottom, of any height; together they are `size` (width, height).
-    mpp: (x, y) µm per px, left out of the file where None.
     """
     sizes = level_sizes(*size, options.tile_px)
-    levels = [_Level(width, height, options) for width, height in sizes]
-    with writing(path) as temporary:
-        # A UUID of its own making would differ in every run.
-        identity = uuid.uuid5(uuid.NAMESPACE_OID, f"{path.parent.name}/{path.name} {size}")
-        with tifffile.TiffWriter(temporary, bigtiff=True, ome=True) as tiff:
-            for index, level in enumerate(levels):
-                tiff.write(
-                    _feed(levels, bands) if index == 0 else level.spooled(),
-                    shape=(level.height, level.width, 3),
-                    dtype=np.uint8,
-                    tile=(options.tile_px, options.tile_px),
-                    photometric="rgb",
-                    compression=options.compression,
-                    subifds=len(levels) - 1 if index == 0 else 0,
-                    subfiletype=0 if index == 0 else 1,
-                    metadata=_ome_metadata(mpp, identity) if index == 0 else None,
-                    iccprofile=icc_profile if index == 0 else None,
-                    **_resolution(mpp, 2**index),
-                )
-        _link_levels(temporary)
+    with writing_pyramid(path, [TiledLevel.encoded(each, options) for each in sizes], facts) as pyramid:
+        halve_down(bands, sizes, options.tile_px, lambda level, top, band: pyramid.encode(level, top, band, options))
 
 
-def _ome_metadata(mpp: tuple[float, float] | None, identity: uuid.UUID) -> dict[str, Any]:
-    metadata: dict[str, Any] = {"axes": "YXS", "UUID": f"urn:uuid:{identity}"}
-    if mpp is not None:
-        metadata |= {"PhysicalSizeX": mpp[0], "PhysicalSizeXUnit": "µm"}
-        metadata |= {"PhysicalSizeY": mpp[1], "PhysicalSizeYUnit": "µm"}
-    return metadata
+@contextmanager
+def writing_pyramid(path: Path, levels: Sequence[TiledLevel], facts: Facts) -> Iterator[PyramidFile]:
+    """A pyramid to fill; on leaving the context it is complete and named, or gone."""
+    with writing(path) as temporary, temporary.open("wb", buffering=1 << 20) as stream:
+        pyramid = PyramidFile(stream, levels)
+        yield pyramid
+        pyramid.finish(path.name.partition(".")[0], facts)
 
 
-def _resolution(mpp: tuple[float, float] | None, downsample: int) -> dict[str, Any]:
-    if mpp is None:
-        return {}
-    return {"resolution": (1e4 / mpp[0] / downsample, 1e4 / mpp[1] / downsample), "resolutionunit": "CENTIMETER"}
+class PyramidFile:
+    """A pyramid being written: tiles of any level in any order, then `finish`."""
 
+    def __init__(self, stream: BinaryIO, levels: Sequence[TiledLevel]) -> None:
+        self._levels = levels
+        self._file = BigTiffFile(stream)
+        self._offsets = [np.zeros(level.columns * level.rows, np.uint64) for level in levels]
+        self._counts = [np.zeros(level.columns * level.rows, np.uint64) for level in levels]
+        self._white: dict[int, int] = {}  # level → index of its white tile
+        self._digest = hashlib.sha256()
 
-@dataclass
-class _Level:
-    """One level being written: gathers rows into rows of tiles, and hands halved rows on."""
+    def encode(self, level: int, top: int, band: NDArray[np.uint8], options: PyramidOptions) -> None:
+        """Rows of a level from `top` on, a multiple of the tile's side; edge tiles repeat their last px."""
+        side = options.tile_px
+        places = [(y, x) for y in range(0, len(band), side) for x in range(0, band.shape[1], side)]
 
-    width: int
-    height: int
-    options: PyramidOptions
-    _rows: list[NDArray[np.uint8]] = field(default_factory=list)
-    _held: int = 0
-    _lengths: list[int] = field(default_factory=list)
-    _spool: IO[bytes] = field(default_factory=lambda: tempfile.SpooledTemporaryFile(_SPOOL_BYTES))  # noqa: SIM115
-
-    def push(self, rows: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
-        """Add rows; yields every full band of `tile_px` rows that this completes."""
-        self._rows.append(rows)
-        self._held += len(rows)
-        while self._held >= self.options.tile_px:
-            yield self._take(self.options.tile_px)
-
-    def rest(self) -> Iterator[NDArray[np.uint8]]:
-        """The last, incomplete band, if any."""
-        if self._held:
-            yield self._take(self._held)
-
-    def _take(self, count: int) -> NDArray[np.uint8]:
-        joined = self._rows[0] if len(self._rows) == 1 else np.concatenate(self._rows)
-        self._rows = [joined[count:]] if len(joined) > count else []
-        self._held -= count
-        return joined[:count]
-
-    def encode(self, band: NDArray[np.uint8]) -> list[bytes]:
-        """The band's tiles from left to right, encoded in threads; edge tiles repeat their last px."""
-        side = self.options.tile_px
-
-        def one(left: int) -> bytes:
-            tile = band[:, left : left + side]
+        def one(y: int, x: int) -> bytes:
+            tile = band[y : y + side, x : x + side]
             missing = (side - tile.shape[0], side - tile.shape[1])
             if any(missing):
                 tile = np.pad(tile, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
-            return self.options.encode(np.ascontiguousarray(tile))
+            return options.encode(np.ascontiguousarray(tile))
 
-        return list(cache.POOL.map(one, range(0, self.width, side)))
+        first = top // side * self._levels[level].columns
+        waiting = [cache.submit(one, y, x) for y, x in places]
+        for number, future in enumerate(waiting):
+            self._put(level, first + number, future.result())
 
-    def spool(self, tiles: list[bytes]) -> None:
-        """Keep encoded tiles until the finer level is written."""
-        for tile in tiles:
-            self._spool.write(tile)
-            self._lengths.append(len(tile))
+    def copy(self, level: int, tiles: NativeTiles, row: int) -> None:
+        """Copy a row of tiles as they are. One that the source lacks becomes white: the same one, wherever it is."""
+        for index in range(row * tiles.columns, (row + 1) * tiles.columns):
+            data = tiles.raw(index)
+            if data:
+                self._put(level, index, data)
+                continue
+            if level not in self._white:
+                self._put(level, index, self._levels[level].white())
+                self._white[level] = index
+            for table in (self._offsets[level], self._counts[level]):
+                table[index] = table[self._white[level]]
 
-    def spooled(self) -> Iterator[bytes]:
-        """What was kept, in order; then forgotten."""
-        self._spool.seek(0)
-        for length in self._lengths:
-            yield self._spool.read(length)
-        self._spool.close()
+    def _put(self, level: int, index: int, data: bytes) -> None:
+        self._offsets[level][index] = self._file.append(data)
+        self._counts[level][index] = len(data)
+        self._digest.update(data)
 
+    def finish(self, name: str, facts: Facts) -> None:
+        """Write what lies where, and what is known of the slide."""
+        describe = partial(ome_xml, name, (self._levels[0].width, self._levels[0].height), facts, len(self._levels))
+        # A UUID of what the file holds: the same slide converted twice is the same file.
+        self._digest.update(describe(""))
+        identity = str(uuid.uuid5(uuid.NAMESPACE_OID, self._digest.hexdigest()))
+        directories = [self._tags(index, facts.mpp) for index in range(len(self._levels))]
+        directories[0][270] = (ASCII, describe(identity) + b"\0")
+        if facts.icc_profile:
+            directories[0][34675] = (UNDEFINED, facts.icc_profile)
+        self._file.finish(directories, [self._picture(*each) for each in sorted(facts.pictures.items())])
 
-def _feed(levels: list[_Level], bands: Iterable[NDArray[np.uint8]]) -> Iterator[bytes]:
-    """Encoded tiles of level 0, while the bands pass; reduced levels are spooled on the way."""
-    done = 0
-    for band in _regrouped(levels[0], bands):
-        tiles = levels[0].encode(band)
-        _reduce(levels, 1, band)
-        done += len(band)
-        if done == levels[0].height:
-            # Before the last tiles go out: tifffile never asks for more than it needs, and closes what it is given.
-            _finish(levels)
-        yield from tiles
+    def _tags(self, index: int, mpp: tuple[float, float] | None) -> Tags:
+        level = self._levels[index]
+        tags = _picture_tags(level.width, level.height, level.compression, level.photometric, level.predictor)
+        tags[254] = (LONG, [1 if index else 0])  # a reduced image
+        tags[322], tags[323] = (LONG, [level.tile_width]), (LONG, [level.tile_height])
+        tags[324], tags[325] = (LONG8, self._offsets[index]), (LONG8, self._counts[index])
+        if mpp is not None:
+            for tag, side in zip((282, 283), mpp, strict=True):
+                tags[tag] = (RATIONAL, rational(1e4 / side / 2**index))
+            tags[296] = (SHORT, [_PER_CM])
+        if level.subsampling is not None and level.photometric == _YCBCR:
+            tags[530] = (SHORT, level.subsampling)
+        if level.jpeg_tables is not None:
+            tags[347] = (UNDEFINED, level.jpeg_tables)
+        return tags
 
-
-def _regrouped(level: _Level, bands: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
-    """Bands of `tile_px` rows. Raises ValueError where the rows are not those of the level.
-
-    It must do so before the last band goes out: nobody asks for anything after that.
-    """
-    given = 0
-    waiting = iter(bands)
-    for rows in waiting:
-        if rows.dtype != np.uint8 or rows.shape[1:] != (level.width, 3):
-            raise ValueError(f"a band of {rows.shape} {rows.dtype}; (rows, {level.width}, 3) uint8 is needed")
-        given += len(rows)
-        if given >= level.height:
-            given += sum(len(more) for more in waiting)
-        if given > level.height:
-            break
-        yield from level.push(rows)
-    if given != level.height:
-        raise ValueError(f"{given} rows were given for a pyramid of {level.height}")
-    yield from level.rest()
-
-
-def _finish(levels: list[_Level]) -> None:
-    for index, level in enumerate(levels[1:], start=1):
-        for band in level.rest():
-            level.spool(level.encode(band))
-            _reduce(levels, index + 1, band)
-
-
-def _reduce(levels: list[_Level], index: int, band: NDArray[np.uint8]) -> None:
-    """Halve `band` into level `index`, and on down. An odd last row or column is dropped."""
-    if index >= len(levels) or len(band) < 2:
-        return
-    level = levels[index]
-    even = band[: len(band) // 2 * 2, : level.width * 2]
-    half = np.asarray(cv2.resize(even, (level.width, len(even) // 2), interpolation=cv2.INTER_AREA), np.uint8)
-    for full in level.push(half):
-        level.spool(level.encode(full))
-        _reduce(levels, index + 1, full)
+    def _picture(self, name: str, pixels: NDArray[np.uint8]) -> Tags:
+        """A label or macro: one strip, since OpenSlide takes what is tiled for a level."""
+        height, width = pixels.shape[:2]
+        data = _lossless(np.ascontiguousarray(pixels), COMPRESSION_OF["deflate"], _BY_HORIZONTAL_DIFFERENCE)
+        tags = _picture_tags(width, height, COMPRESSION_OF["deflate"], _RGB, _BY_HORIZONTAL_DIFFERENCE)
+        tags[254] = (LONG, [0])
+        tags[270] = (ASCII, name.encode() + b"\0")
+        tags[278] = (LONG, [height])
+        tags[273], tags[279] = (LONG8, [self._file.append(data)]), (LONG8, [len(data)])
+        return tags
 
 
-def _link_levels(path: Path) -> None:
-    """Set the next-IFD pointers IFD 0 → SubIFD 1 → SubIFD 2 ... (BigTIFF: 8-byte count, 20-byte entries)."""
-    with tifffile.TiffFile(path) as tiff:
-        first = tiff.pages.first
-        offsets = [first.offset, *(page.offset for page in first.pages or ())]
-        order = tiff.byteorder
-    with path.open("r+b") as stream:
-        for here, following in pairwise(offsets):
-            stream.seek(here)
-            (entries,) = struct.unpack(order + "Q", stream.read(8))
-            stream.seek(here + 8 + 20 * entries)
-            stream.write(struct.pack(order + "Q", following))
+def _picture_tags(width: int, height: int, compression: int, photometric: int, predictor: int) -> Tags:
+    """What every directory has: 8-bit RGB, channels together."""
+    tags: Tags = {256: (LONG, [width]), 257: (LONG, [height]), 258: (SHORT, [8, 8, 8])}
+    tags |= {259: (SHORT, [compression]), 262: (SHORT, [photometric]), 277: (SHORT, [3]), 284: (SHORT, [1])}
+    tags[305] = (ASCII, b"Tesela\0")
+    if predictor != 1:
+        tags[317] = (SHORT, [predictor])
+    return tags
+
+
+def _jpeg(tile: NDArray[np.uint8], quality: int, colours: str, subsampling: tuple[int, int]) -> bytes:
+    kind = f"4{4 // subsampling[0]}{4 // subsampling[0] if subsampling[1] == 1 else 0}"
+    encoded = imagecodecs.jpeg8_encode(
+        tile, level=quality, colorspace="RGB", outcolorspace=colours, subsampling=kind if colours == "YCBCR" else "444"
+    )
+    return bytes(encoded)
+
+
+def _lossless(tile: NDArray[np.uint8], compression: int, predictor: int) -> bytes:
+    if predictor == _BY_HORIZONTAL_DIFFERENCE:
+        tile = imagecodecs.delta_encode(tile, axis=1)
+    if compression == COMPRESSION_OF["lzw"]:
+        return bytes(imagecodecs.lzw_encode(tile.tobytes()))
+    if compression == 1:
+        return tile.tobytes()
+    return bytes(imagecodecs.deflate_encode(tile.tobytes(), level=6))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,7 +17,12 @@ from numpy.typing import NDArray
 from wsi.atomic import write_json
 from wsi.errors import InputError, MppError, SlideError
 from wsi.geometry import MPP_REMEDY, Box, Level
+from wsi.icc import Icc, ToSrgb
 from wsi.readers import Reader, open_reader
+from wsi.readers.base import NativeTiles
+from wsi.readers.zarr_store import fingerprint_of
+from wsi.shrink import LARGEST_READ_PX, shrunk
+from wsi.source import Source, Url, source_of
 
 _FINGERPRINT_BYTES = 1 << 20
 
@@ -26,7 +32,8 @@ class SlideInfo:
     """What ingest found. Written as slide.json; the pixels stay where `path` points.
 
     mpp: (x, y) µm per level-0 px, None where unknown; mpp_source: "file", "given" or "unknown".
-    fingerprint: SHA-256 of the size, the first and the last MiB of the *source* file.
+    icc: "srgb" where the colour profile is applied to what is read, "as-is" where pixels are read as stored.
+    fingerprint: of the *source*, see `fingerprint`.
     """
 
     path: str
@@ -41,6 +48,7 @@ class SlideInfo:
     bounds_offset: tuple[int, int]
     random_access: bool
     has_icc_profile: bool
+    icc: Icc
     fingerprint: str
     notes: tuple[str, ...]
 
@@ -64,11 +72,16 @@ class SlideInfo:
 class Slide:
     """An open slide. Safe with threads; pickles as its path, and is reopened on the other side."""
 
-    def __init__(self, path: Path, reader: Reader, mpp: tuple[float, float] | None = None) -> None:
+    def __init__(
+        self, path: Source, reader: Reader, mpp: tuple[float, float] | None = None, icc: Icc = "as-is"
+    ) -> None:
         self.path = path
         self._reader = reader
         self._given_mpp = mpp
         self.header = reader.header
+        self.icc = icc
+        profile = reader.header.icc_profile if icc == "srgb" else None
+        self._to_srgb = ToSrgb(profile, path.name) if profile else None
         self.mpp = mpp or reader.header.mpp
 
     @property
@@ -113,16 +126,19 @@ class Slide:
 
         Shrinks by area from the coarsest level that is still fine enough; exact where no resampling is
         needed. Otherwise edges are rounded to whole px of that level: a shift of at most half a level px.
+        A region too large to hold is shrunk block by block: memory does not grow with it.
         """
         index = self._level_for(min(box.width / size_px[0], box.height / size_px[1]))
         scale = self.header.levels[index].downsample
         left, top = round(box.x / scale), round(box.y / scale)
         width = max(1, round(box.right / scale) - left)
         height = max(1, round(box.bottom / scale) - top)
+        shrinks = width >= size_px[0] and height >= size_px[1]
+        if width * height > LARGEST_READ_PX and shrinks and (width, height) != size_px:
+            return shrunk(partial(self._read_padded, index), left, top, width, height, size_px)
         pixels = self._read_padded(index, left, top, width, height)
         if (width, height) == size_px:
             return pixels
-        shrinks = width >= size_px[0] and height >= size_px[1]
         resized = cv2.resize(pixels, size_px, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
         return np.asarray(resized, np.uint8)
 
@@ -131,6 +147,14 @@ class Slide:
         width, height = self.size
         scale = max(1.0, max(width, height) / longest_px)
         return self.read_to(self.bounds, (max(1, round(width / scale)), max(1, round(height / scale))))
+
+    def native(self, level: int) -> NativeTiles | None:
+        """See `Reader.native`."""
+        return self._reader.native(level)
+
+    def associated(self) -> dict[str, NDArray[np.uint8]]:
+        """See `Reader.associated`: a label and a macro may show a patient's name."""
+        return self._reader.associated()
 
     def _level_for(self, downsample: float) -> int:
         """The coarsest level that is not coarser than `downsample`; rounding is forgiven by 1 %."""
@@ -144,13 +168,15 @@ class Slide:
         if x0 >= x1 or y0 >= y1:
             return np.full((height, width, 3), 255, np.uint8)
         inside = self._reader.read_level(index, x0, y0, x1 - x0, y1 - y0)
+        if self._to_srgb is not None:
+            inside = self._to_srgb(inside)
         if inside.shape[:2] == (height, width):
             return inside
         out = np.full((height, width, 3), 255, np.uint8)
         out[y0 - y : y1 - y, x0 - x : x1 - x] = inside
         return out
 
-    def info(self, source: Path | None = None) -> SlideInfo:
+    def info(self, source: Source | None = None) -> SlideInfo:
         """What slide.json says; `source` is the user's file where `path` is a conversion of it."""
         header, (width, height) = self.header, self.size
         known = "given" if self._given_mpp else "file"
@@ -167,9 +193,15 @@ class Slide:
             bounds_offset=header.bounds_offset,
             random_access=header.random_access,
             has_icc_profile=header.icc_profile is not None,
+            icc=self.icc,
             fingerprint=fingerprint(source or self.path),
-            notes=header.notes,
+            notes=header.notes + self._colour_notes(),
         )
+
+    def _colour_notes(self) -> tuple[str, ...]:
+        if self.icc == "srgb" and self._to_srgb is None:
+            return ("no ICC profile in the file: its colours are taken for sRGB",)
+        return ()
 
     def close(self) -> None:
         """Release file handles."""
@@ -184,28 +216,38 @@ class Slide:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return open_slide, (self.path, self._given_mpp)
+        return open_slide, (self.path, self._given_mpp, self.icc)
 
 
-def open_slide(path: Path | str, mpp: tuple[float, float] | float | None = None) -> Slide:
+def open_slide(path: Source | str, mpp: tuple[float, float] | float | None = None, icc: Icc | None = None) -> Slide:
     """Open a slide, or the slide that a slide.json points to. `mpp` overrides what the file says.
+
+    icc: "srgb" applies the slide's colour profile to all that is read; None: as slide.json says, else "as-is".
+
+    Of addresses (https://, s3://, memory://...: what fsspec opens) OME-Zarr is read, and nothing else.
 
     Raises SlideError, with the file and what to do, where it cannot be read.
     """
-    path = Path(path)
+    path = source_of(path)
     given = (mpp, mpp) if isinstance(mpp, int | float) else mpp
     if given is not None and not all(0 < side < 1000 for side in given):
         raise MppError(f"{path.name}: an mpp of {given[0]:g} is not possible; give µm per pixel, such as 0.5")
-    if path.suffix == ".json":
+    if isinstance(path, Path) and path.suffix == ".json":
         info = SlideInfo.load(path)
-        if not Path(info.path).exists():
+        pointed = source_of(info.path)
+        if isinstance(pointed, Path) and not pointed.exists():
             raise SlideError(f"{path}: points to {info.path}, which is gone; delete {path} and run again")
-        return open_slide(info.path, given or info.mpp)
-    return Slide(path, open_reader(path), given)
+        return open_slide(info.path, given or info.mpp, icc or info.icc)
+    return Slide(path, open_reader(path), given, icc or "as-is")
 
 
-def fingerprint(path: Path) -> str:
-    """SHA-256 (hex) of a file's size, first and last MiB; of a folder's sorted file names and sizes."""
+def fingerprint(path: Source) -> str:
+    """SHA-256 (hex) of a file's size, first and last MiB; of a folder's sorted file names and sizes.
+
+    Of an OME-Zarr behind an address: of its metadata, which change with its shape and not with its pixels.
+    """
+    if isinstance(path, Url):
+        return fingerprint_of(path)
     digest = hashlib.sha256()
     if path.is_dir():
         for file in sorted(path.rglob("*")):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from wsi.geometry import TileGrid
@@ -68,16 +69,14 @@ def _cut(slide: Slide, grid: TileGrid, rows: NDArray[np.int64], cols: NDArray[np
     width = int(cols.max()) * stride + size - x0
     height = int(rows.max()) * stride + size - y0
     block = slide.read_to(grid.grid_box(x0, y0, width, height), (width, height))
-    # Rows of bytes instead of rows of (x, channel): 12 µs instead of 31 for four tiles of 128 px.
-    flat = block.reshape(height, width * 3)
-    pixels = np.empty((len(rows), size, size * 3), np.uint8)
-    lefts, tops = ((cols * stride - x0) * 3).tolist(), (rows * stride - y0).tolist()
-    for number, (left, top) in enumerate(zip(lefts, tops, strict=True)):
-        pixels[number] = flat[top : top + size, left : left + size * 3]
+    # Rows of bytes instead of rows of (x, channel): a third of the time. All tiles in one call, since each call into
+    # numpy hands the interpreter's lock to the other threads and has to wait for it again.
+    windows = sliding_window_view(block.reshape(height, width * 3), (size, size * 3))[::stride, :: stride * 3]
+    pixels = windows[rows - rows.min(), cols - cols.min()]
     return TileBlock(rows * grid.cols + cols, pixels.reshape(len(rows), size, size, 3))
 
 
-def ahead(items: Iterator[T], depth: int = 2) -> Iterator[T]:
+def ahead(items: Iterator[T], depth: int = 2) -> Generator[T, None, None]:
     """The same items, made by a thread that runs at most `depth` of them ahead.
 
     An error in the thread is raised here. Leaving the loop early ends the thread.

@@ -28,6 +28,7 @@ from wsi.atomic import writing
 from wsi.blank import BlankOptions, tile_stats
 from wsi.errors import InputError
 from wsi.geometry import TileGrid, TileSpec
+from wsi.source import Source
 from wsi.tissue import TissueMask
 
 NO_TISSUE = "no tissue"
@@ -35,7 +36,7 @@ _GRID_KEY = b"tesela.grid"
 
 
 def make_tiles(
-    slide_path: Path,
+    slide_path: Source,
     grid: TileGrid,
     tissue: TissueMask,
     min_tissue: float,

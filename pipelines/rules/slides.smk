@@ -23,10 +23,11 @@ rule ingest:
     params:
         out=subpath(output[0], parent=True),
         mpp=lambda w: run.mpp_flags(w.slide),
+        flags=run.flags("ingest"),
     message:
         "ingest {wildcards.slide}"
     shell:
-        "tesela ingest {input:q} --out {params.out:q} {params.mpp} 2> {log:q}"
+        "tesela ingest {input:q} --out {params.out:q} {params.mpp} {params.flags} 2> {log:q}"
 
 
 rule tissue:

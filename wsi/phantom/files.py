@@ -13,9 +13,11 @@ import zarr
 from wsi.annotations import write_geojson
 from wsi.atomic import writing
 from wsi.colours import class_colours
+from wsi.halving import level_sizes
+from wsi.ome import Facts
 from wsi.phantom.slide import Phantom
 from wsi.phantom.spec import CLASSES
-from wsi.pyramid import PyramidOptions, level_sizes, write_pyramid
+from wsi.pyramid import PyramidOptions, write_pyramid
 
 _BAND_PX = 512
 _CHUNK_PX = 512
@@ -24,8 +26,9 @@ _CHUNK_PX = 512
 def write_tiled(phantom: Phantom, path: Path, quality: int = 87, *, with_mpp: bool = True) -> None:
     """A pyramid; quality 0 is lossless. `with_mpp=False` leaves the mpp out, as some scanners do."""
     spec = phantom.spec
-    mpp = (spec.mpp, spec.mpp) if with_mpp else None
-    write_pyramid(path, phantom.bands(_BAND_PX), (spec.width, spec.height), mpp, PyramidOptions(quality))
+    facts = Facts((spec.mpp, spec.mpp) if with_mpp else None)
+    options = PyramidOptions.of_quality(quality)
+    write_pyramid(path, phantom.bands(_BAND_PX), (spec.width, spec.height), facts, options)
 
 
 def write_flat(phantom: Phantom, path: Path, *, with_mpp: bool = True) -> None:

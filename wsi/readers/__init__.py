@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from wsi.errors import SlideError
-from wsi.readers.base import Header, Reader
+from wsi.readers.base import Header, NativeTiles, Reader
+from wsi.readers.flat import PictureReader
 from wsi.readers.openslide import OpenSlideReader
 from wsi.readers.tiff import TiffReader
 from wsi.readers.zarr import ZarrReader
+from wsi.source import Source, Url
 
-READERS: tuple[type[Reader], ...] = (ZarrReader, TiffReader, OpenSlideReader)
+# Flat pictures last: the index file of a MIRAX slide is a JPEG, its thumbnail.
+READERS: tuple[type[Reader], ...] = (ZarrReader, TiffReader, OpenSlideReader, PictureReader)
 
-__all__ = ["READERS", "Header", "Reader", "open_reader"]
+__all__ = ["READERS", "Header", "NativeTiles", "Reader", "open_reader"]
 
 
-def open_reader(path: Path) -> Reader:
-    """The first reader that understands `path`.
+def open_reader(source: Source) -> Reader:
+    """The first reader that understands `source`.
 
     Raises SlideError, naming the file and what to do, where it is missing, empty, damaged or of no known kind.
     """
-    if not path.exists():
-        raise SlideError(f"{path}: no such file")
-    if path.is_file() and path.stat().st_size == 0:
-        raise SlideError(f"{path}: the file is empty; copy it again from its source")
+    if isinstance(source, Url):
+        remote = ZarrReader.open(source)
+        assert remote is not None, "of addresses it reads all or raises"
+        return remote
+    if not source.exists():
+        raise SlideError(f"{source}: no such file")
+    if source.is_file() and source.stat().st_size == 0:
+        raise SlideError(f"{source}: the file is empty; copy it again from its source")
     for kind in READERS:
-        reader = kind.open(path)
+        reader = kind.open(source)
         if reader is not None:
             return reader
     raise SlideError(
-        f"{path}: not a slide that Tesela can read (tried {', '.join(kind.name for kind in READERS)}); "
-        "give a TIFF, SVS, MRXS, NDPI, DICOM... or convert it to TIFF first"
+        f"{source}: not a slide that Tesela can read (tried {', '.join(kind.name for kind in READERS)}); "
+        "give a TIFF, SVS, MRXS, NDPI, DICOM, OME-Zarr, JPEG, PNG... or convert it to TIFF first"
     )

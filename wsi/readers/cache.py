@@ -68,12 +68,15 @@ def _marked(work: Callable[..., T], *args: object) -> T:
     return work(*args)
 
 
-def in_threads(work: Callable[[int], None], items: Sequence[int]) -> None:
-    """Run `work` on every item, in the pool; by the caller where there are few, or where it is in the pool already."""
-    if len(items) <= _CHUNK or getattr(_inside, "pool", False):
+def in_threads(work: Callable[[int], None], items: Sequence[int], at_once: int = _CHUNK) -> None:
+    """Run `work` on every item, in the pool, `at_once` of them a task.
+
+    By the caller where they are no more than one task, or where it is in the pool already.
+    """
+    if len(items) <= at_once or getattr(_inside, "pool", False):
         _run(work, items)
         return
-    chunks = [items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK)]
+    chunks = [items[start : start + at_once] for start in range(0, len(items), at_once)]
     for future in [submit(_run, work, chunk) for chunk in chunks]:
         future.result()
 

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from wsi.errors import SlideError
 from wsi.geometry import Level, downsample_of
 from wsi.readers.alpha import over_white
-from wsi.readers.base import COARSEST_CREDIBLE_MPP, Header
+from wsi.readers.base import COARSEST_CREDIBLE_MPP, Header, NativeTiles
 
 # One bounded cache for all handles of the process: a cache per handle grows with the number of open slides.
 _CACHE = openslide.OpenSlideCache(64 * 1024 * 1024)
+_ASSOCIATED = ("label", "macro", "thumbnail")
 
 
 class OpenSlideReader:
@@ -49,6 +50,19 @@ class OpenSlideReader:
             raise SlideError(f"{self._path}: cannot read {width} × {height} px at {corner} ({error})") from error
         return over_white(rgba)
 
+    def native(self, level: int) -> NativeTiles | None:  # noqa: ARG002 - the protocol's signature
+        """See `Reader.native`: OpenSlide hands out pixels alone."""
+        return None
+
+    def associated(self) -> dict[str, NDArray[np.uint8]]:
+        """See `Reader.associated`."""
+        pictures = self._slide.associated_images
+        names = set(pictures).intersection(_ASSOCIATED)  # the names alone: asking the map for one decodes it
+        try:
+            return {name: over_white(np.asarray(pictures[name])) for name in sorted(names)}
+        except openslide.OpenSlideError as error:
+            raise SlideError(f"{self._path}: cannot read its {', '.join(sorted(names))} pictures ({error})") from error
+
     def close(self) -> None:
         """See `Reader.close`."""
         self._slide.close()
@@ -64,7 +78,15 @@ def _header(slide: openslide.OpenSlide) -> Header:
         int(properties.get(openslide.PROPERTY_NAME_BOUNDS_Y, 0)),
     )
     profile = slide.color_profile
-    return Header(levels, mpp, power, offset, profile.tobytes() if profile else None, True, notes)
+    return Header(
+        levels=levels,
+        mpp=mpp,
+        objective_power=power,
+        bounds_offset=offset,
+        icc_profile=profile.tobytes() if profile else None,
+        notes=notes,
+        description=properties.get(openslide.PROPERTY_NAME_COMMENT, ""),
+    )
 
 
 def _mpp(x: str | None, y: str | None) -> tuple[tuple[float, float] | None, tuple[str, ...]]:

@@ -16,6 +16,7 @@ from tifffile import COMPRESSION, PHOTOMETRIC, PLANARCONFIG
 
 from wsi.errors import SlideError
 from wsi.readers.declared import declared_size
+from wsi.readers.tiff_lzw import lzw_rgb
 from wsi.readers.tiff_pixels import JPEG, JPEG_2000, SELF_SIZED, Colours, colours_of, to_rgb
 from wsi.readers.tiff_ycbcr import YCbCr
 
@@ -136,6 +137,8 @@ def _samples_of(page: tifffile.TiffPage, segment: Segment) -> Samples:
         return _raw_rows(page, segment.width)
     decode, tables = page.decode, page.jpegtables
     own_size = page.compression in SELF_SIZED
+    if _is_lzw_rgb(page):
+        return partial(_lzw_samples, page, segment)
 
     def samples(raw: bytes, index: int) -> NDArray[Any]:
         size = declared_size(raw) if own_size else None
@@ -147,6 +150,21 @@ def _samples_of(page: tifffile.TiffPage, segment: Segment) -> Samples:
         return segment.padded(np.asarray(found)[0], index)
 
     return samples
+
+
+def _is_lzw_rgb(page: tifffile.TiffPage) -> bool:
+    chunky = page.planarconfig == PLANARCONFIG.CONTIG and page.samplesperpixel == 3 and page.bitspersample == 8
+    rgb = page.photometric == PHOTOMETRIC.RGB and chunky
+    return page.compression == COMPRESSION.LZW and rgb and page.predictor in (1, 2) and page.fillorder == 1
+
+
+def _lzw_samples(page: tifffile.TiffPage, segment: Segment, raw: bytes, index: int) -> NDArray[Any]:
+    """By libtiff; what that refuses, tifffile may still make something of, or say what is wrong."""
+    rows = segment.height if page.is_tiled else min(segment.height, segment.page_height - index * segment.height)
+    found = lzw_rgb(raw, rows, segment.width, int(page.predictor))
+    if found is None:
+        found = np.asarray(page.decode(raw, index)[0])[0]
+    return segment.padded(found, index)
 
 
 def _jpeg_2000(raw: bytes, segment: Segment) -> NDArray[Any]:

@@ -1,90 +1,165 @@
-"""OME-Zarr images (NGFF 0.4 and 0.5) on a local disk."""
+"""OME-Zarr images (NGFF 0.4 and 0.5): folders, zip files, and addresses that fsspec opens."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import itertools
+import os
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from wsi.errors import SlideError
-from wsi.geometry import Level, downsample_of
-from wsi.readers.base import Header
+from wsi.readers import cache
+from wsi.readers.base import MAX_RANDOM_TILE_PX, Header, NativeTiles
+from wsi.readers.ngff import credible_mpp
+from wsi.readers.samples import depth_lut, rgb_of, rgb_of_planes
+from wsi.readers.zarr_levels import Array, ZarrImage, full_scale, open_image
+from wsi.readers.zarr_own import own_facts, own_pictures
+from wsi.readers.zarr_store import is_zarr
+from wsi.source import Source
 
-_UM_PER_UNIT = {"micrometer": 1.0, "nanometer": 1e-3, "millimeter": 1e3}
+_serial = itertools.count()
 
 
 class ZarrReader:
-    """An OME-Zarr folder whose image has axes y and x, and c of 1, 3 or 4 channels, in any order."""
+    """An OME-Zarr image whose axes are y and x, and c of 1, 3 or 4 channels, in any order; of others the first.
+
+    Zarr keeps no chunk of which every value is the fill value, and 0, its default, would be black. No slide is black
+    there: unless the file declares another value, a place without chunks is white, like the missing tiles of a TIFF.
+    A chunk that a copy has lost looks the same: nothing in the file tells it from one that was never written.
+    """
 
     name = "ome-zarr"
 
-    def __init__(self, path: Path, group: zarr.Group) -> None:
-        multiscale = _multiscale(path, group)
-        self._path = path
-        self._axes = [axis["name"] for axis in multiscale["axes"]]
-        self._arrays: list[zarr.Array[Any]] = []
-        for dataset in multiscale["datasets"]:
-            array = group[dataset["path"]]
-            if not isinstance(array, zarr.Array) or array.dtype != np.uint8:
-                raise SlideError(f"{path}: level {dataset['path']} is no 8-bit array")
-            self._arrays.append(array)
-        sizes = [self._size(array) for array in self._arrays]
-        levels = tuple(Level(*size, downsample_of(sizes[0], size)) for size in sizes)
-        self.header = Header(levels=levels, mpp=_mpp(multiscale))
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._serial = next(_serial)
+        self._image, self._process = open_image(source), os.getpid()
+        image = self._image
+        mpp, why = credible_mpp(image.mpp)
+        self._order = "".join(axis for axis in image.multiscale.axes if axis in "xyc")
+        self._lut = depth_lut(full_scale(image.multiscale)) if image.planes[0].array.dtype == np.uint16 else None
+        power, profile = own_facts(dict(image.group.attrs))
+        self.header = Header(
+            levels=tuple(plane.level for plane in image.planes),
+            mpp=mpp,
+            objective_power=power,
+            icc_profile=profile,
+            random_access=all(p.chunk_width * p.chunk_height <= MAX_RANDOM_TILE_PX for p in image.planes),
+            notes=image.notes + why,
+            description=image.multiscale.name,
+        )
 
     @classmethod
-    def open(cls, path: Path) -> ZarrReader | None:
-        """See `Reader.open`."""
-        if not path.is_dir() or not any((path / name).is_file() for name in ("zarr.json", ".zgroup")):
+    def open(cls, path: Source) -> ZarrReader | None:
+        """See `Reader.open`; also takes a Url."""
+        if not is_zarr(path):
             return None
         try:
-            return cls(path, zarr.open_group(path, mode="r"))
+            return cls(path)
         except SlideError:
             raise
-        # Zarr and what damaged metadata leads to here raise many kinds: key, index, attribute and value errors.
+        # Zarr, fsspec and what damaged metadata lead to here raise many kinds: key, index, attribute, value errors.
         except Exception as error:
-            raise SlideError(f"{path}: not a readable OME-Zarr image ({error})") from error
-
-    def _size(self, array: zarr.Array[Any]) -> tuple[int, int]:
-        return array.shape[self._axes.index("x")], array.shape[self._axes.index("y")]
+            raise SlideError(f"{path}: not a readable OME-Zarr image ({type(error).__name__}: {error})") from error
 
     def read_level(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
-        """See `Reader.read_level`."""
-        wanted = {"x": slice(x, x + width), "y": slice(y, y + height), "c": slice(0, 3)}
+        """See `Reader.read_level`. Chunks used in part are decoded whole and kept, so that none is decoded twice."""
+        plane = self._opened().planes[level]
+        left, right = _aligned(x, x + width, plane.chunk_width, plane.level.width)
+        top, bottom = _aligned(y, y + height, plane.chunk_height, plane.level.height)
+        if (left, top, right, bottom) == (x, y, x + width, y + height):
+            return self._decoded(level, x, y, width, height)
+        out = np.empty((height, width, 3), np.uint8)
+        if left < right and top < bottom:
+            out[top - y : bottom - y, left - x : right - x] = self._decoded(
+                level, left, top, right - left, bottom - top
+            )
+        columns = -(-plane.level.width // plane.chunk_width)
+
+        def place(index: int) -> None:
+            chunk_top, chunk_left = index // columns * plane.chunk_height, index % columns * plane.chunk_width
+            chunk = self._chunk(level, index, chunk_left, chunk_top)
+            y0, y1 = max(chunk_top, y), min(chunk_top + chunk.shape[0], y + height)
+            x0, x1 = max(chunk_left, x), min(chunk_left + chunk.shape[1], x + width)
+            out[y0 - y : y1 - y, x0 - x : x1 - x] = chunk[
+                y0 - chunk_top : y1 - chunk_top, x0 - chunk_left : x1 - chunk_left
+            ]
+
+        cache.in_threads(
+            place,
+            [
+                row * columns + col
+                for row in range(y // plane.chunk_height, (y + height - 1) // plane.chunk_height + 1)
+                for col in range(x // plane.chunk_width, (x + width - 1) // plane.chunk_width + 1)
+                if not (left <= col * plane.chunk_width < right and top <= row * plane.chunk_height < bottom)
+            ],
+        )
+        return out
+
+    def _chunk(self, level: int, index: int, left: int, top: int) -> NDArray[np.uint8]:
+        key = (self.name, self._serial, level, index)
+        chunk = cache.CACHE.get(key)
+        if chunk is None:
+            plane = self._opened().planes[level]
+            width = min(plane.chunk_width, plane.level.width - left)
+            chunk = self._decoded(level, left, top, width, min(plane.chunk_height, plane.level.height - top))
+            cache.CACHE.put(key, chunk)
+        return chunk
+
+    def _decoded(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
+        """(height, width, 3) RGB, straight from the arrays."""
+        plane = self._opened().planes[level]
         try:
-            cut = np.asarray(self._arrays[level][tuple(wanted.get(axis, 0) for axis in self._axes)])
-        except Exception as error:  # Codecs raise their own kinds, one per codec.
+            samples = self._cut(plane.array, x, y, width, height)
+            if plane.white is not None and not samples.any(axis=self._order.index("c")).all():
+                # Channels lie in chunks of their own, and one may be all 0 where the others are not: a place has no
+                # chunk at all only where every channel follows the fill value.
+                white = self._cut(plane.white, x, y, width, height)
+                absent = (white != samples).all(axis=self._order.index("c"), keepdims=True)
+                samples = np.where(absent, white, samples)
+        except Exception as error:  # Codecs and drivers raise their own kinds.
             raise SlideError(
-                f"{self._path}: {width} × {height} px at ({x}, {y}) of level {level} cannot be decoded ({error}); "
-                "copy it again from its source"
+                f"{self._source}: {width} × {height} px at ({x}, {y}) of level {level} cannot be decoded "
+                f"({type(error).__name__}: {error}); copy it again from its source"
             ) from error
-        kept = [axis for axis in self._axes if axis in wanted]
-        if "c" not in kept:
-            cut, kept = cut[..., None], [*kept, "c"]
-        rgb = cut.transpose([kept.index(axis) for axis in "yxc"])
-        return np.ascontiguousarray(np.repeat(rgb, 3, axis=2) if rgb.shape[2] == 1 else rgb)
+        return self._to_rgb(samples if self._lut is None else self._lut[samples])
+
+    def _cut(self, array: Array, x: int, y: int, width: int, height: int) -> NDArray[Any]:
+        """Part of an array, of the axes x, y and c in the array's own order."""
+        wanted = {"x": slice(x, x + width), "y": slice(y, y + height), "c": slice(None)}
+        return np.asarray(array[tuple(wanted.get(axis, 0) for axis in self._image.multiscale.axes)])
+
+    def _to_rgb(self, samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        order = self._order
+        if "c" not in order:
+            samples, order = samples[None], "c" + order
+        if order[2] == "c":
+            return rgb_of(samples.transpose([order.index(axis) for axis in "yxc"]))
+        return rgb_of_planes(samples.transpose([order.index(axis) for axis in "cyx"]))
+
+    def _opened(self) -> ZarrImage:
+        """The image; opened anew in a forked process, whose parent's connections and event loop are not its own."""
+        if self._process != os.getpid():
+            self._image, self._process = open_image(self._source), os.getpid()
+        return self._image
+
+    def native(self, level: int) -> NativeTiles | None:  # noqa: ARG002 - the protocol's signature
+        """See `Reader.native`: chunks are no TIFF tiles."""
+        return None
+
+    def associated(self) -> dict[str, NDArray[np.uint8]]:
+        """See `Reader.associated`: those that `tesela convert` was told to keep."""
+        return own_pictures(self._opened().group)
 
     def close(self) -> None:
-        """See `Reader.close`; Zarr holds no handle."""
+        """See `Reader.close`."""
+        self._image.group.store.close()
 
 
-def _multiscale(path: Path, group: zarr.Group) -> dict[str, Any]:
-    attributes: dict[str, Any] = dict(group.attrs)
-    found = attributes.get("ome", attributes).get("multiscales")
-    if not found:
-        raise SlideError(f"{path}: a Zarr folder without OME 'multiscales' in it")
-    multiscale: dict[str, Any] = found[0]
-    return multiscale
-
-
-def _mpp(multiscale: dict[str, Any]) -> tuple[float, float] | None:
-    scale = multiscale["datasets"][0]["coordinateTransformations"][0]["scale"]
-    found = {}
-    for axis, value in zip(multiscale["axes"], scale, strict=True):
-        um = _UM_PER_UNIT.get(axis.get("unit", ""))
-        if axis["name"] in "xy" and um is not None:
-            found[axis["name"]] = float(value) * um
-    return (found["x"], found["y"]) if len(found) == 2 else None
+def _aligned(start: int, stop: int, step: int, end: int) -> tuple[int, int]:
+    """The part of start..stop that whole chunks of `step` fill; the last chunk ends at `end`. Empty: (start, start)."""
+    first = -(-start // step) * step
+    last = stop if stop == end else stop // step * step
+    return (first, last) if first < last else (start, start)

@@ -1,0 +1,224 @@
+"""Slides of 10¹⁰ px, ten thousand opens, worker processes: memory and descriptors stay bounded."""
+
+from __future__ import annotations
+
+import multiprocessing
+import subprocess
+import sys
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import psutil
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from benchmarks import tiffbytes as t
+from benchmarks.tiffbytes import Page, Tag, rgb_page, write_tiff
+from wsi.geometry import Box
+from wsi.slide import Slide, open_slide
+
+SIDE, TILE = 100_000, 512
+MPP = 0.25
+LIMIT_MB = 400
+
+
+def shared_page(side: int, tiles: tuple[bytes, ...], mpp: float) -> Page:
+    """A square page whose tiles all point at a few streams, by chance."""
+    made = rgb_page((side, side), (TILE, TILE), tiles[:1], 7, 6)
+    cells = np.random.default_rng(side).integers(0, len(tiles), len(made.cells))
+    resolution = Tag(t.RATIONAL, [round(1e7 / mpp), 1_000])
+    tags = {t.X_RESOLUTION: resolution, t.Y_RESOLUTION: resolution, t.RESOLUTION_UNIT: Tag(t.SHORT, [3])}
+    return Page({**made.tags, **tags}, tiles, tuple(cells.tolist()))
+
+
+def streams() -> tuple[bytes, ...]:
+    """Sixteen JPEG tiles, smooth as tissue is: about 20 KB each."""
+    rng = np.random.default_rng(1)
+    coarse = rng.integers(90, 240, (16, TILE // 8, TILE // 8, 3), np.uint8)
+    options = {"level": 80, "colorspace": "RGB", "outcolorspace": "YCBCR", "subsampling": "420"}
+    return tuple(bytes(imagecodecs.jpeg8_encode(tile.repeat(8, 0).repeat(8, 1), **options)) for tile in coarse)
+
+
+@pytest.fixture(scope="module")
+def giants(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """By kind: one level alone, and a pyramid."""
+    folder = tmp_path_factory.mktemp("giants")
+    tiles = streams()
+    pages = [shared_page(SIDE >> level, tiles, MPP * 2**level) for level in range(9)]
+    pages[1:] = [page.with_tags({254: Tag(t.LONG, [1])}) for page in pages[1:]]
+    paths = {"single level": folder / "single.tif", "pyramid": folder / "pyramid.tif"}
+    paths["single level"].write_bytes(write_tiff(pages[:1], big=True))
+    paths["pyramid"].write_bytes(write_tiff(pages, big=True))
+    return paths
+
+
+# Runs alone in its process, so that ru_maxrss is its own.
+READ_AT_RANDOM = """
+import resource, sys
+import numpy as np
+from wsi.geometry import Box
+from wsi.slide import open_slide
+
+path, finest_mpp, coarsest_mpp, longest_px = sys.argv[1], *map(float, sys.argv[2:])
+rng = np.random.default_rng(1)
+with open_slide(path) as slide:
+    assert slide.size == (100_000, 100_000), slide.size
+    thumbnail = slide.thumbnail(int(longest_px))
+    assert max(thumbnail.shape) == longest_px
+    assert 90 < thumbnail.mean() < 240
+    for number in range(1_000):
+        side, x, y = rng.integers(256, 1025), *rng.integers(0, 99_000, 2)
+        mpp = None if number % 2 else float(np.exp(rng.uniform(np.log(finest_mpp), np.log(coarsest_mpp))))
+        scale = 1 if mpp is None else mpp / 0.25
+        box = Box(int(x), int(y), round(side * scale), round(side * scale))
+        pixels = slide.read(box, mpp)
+        assert abs(max(pixels.shape) - side) <= 1, (pixels.shape, side)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "coarsest_mpp"), [("single level", 1.0), ("pyramid", 16.0)])
+def test_a_slide_of_ten_gigapixels_takes_under_400_mb(giants: dict[str, Path], kind: str, coarsest_mpp: float) -> None:
+    """Open, thumbnail, 1,000 random reads of 256 to 1,024 px, half of them at a coarser mpp."""
+    path = giants[kind]
+    assert path.stat().st_size < 6e6
+    command = [sys.executable, "-c", READ_AT_RANDOM, str(path), str(MPP), str(coarsest_mpp), "1024"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr
+    assert float(run.stdout) < LIMIT_MB
+
+
+def test_a_giant_reads_as_its_tiles_say(giants: dict[str, Path]) -> None:
+    """At the far corner, beyond what 32-bit arithmetic holds."""
+    page = shared_page(SIDE, streams(), MPP)
+    last = (SIDE - 1) // TILE
+    columns = last + 1
+    tile = imagecodecs.jpeg8_decode(page.tiles[page.cells[last * columns + last] or 0])
+    visible = SIDE - last * TILE
+    with open_slide(giants["single level"]) as slide:
+        found = slide.read(Box(last * TILE, last * TILE, TILE, TILE))
+    assert np.abs(found[:visible, :visible].astype(int) - tile[:visible, :visible]).max() <= 2
+    assert (found[visible:] == 255).all()
+
+
+# --- Ten thousand opens -----------------------------------------------------------------------------------------------
+
+OPENS = 10_000
+
+
+def write_vms(folder: Path, pixels: NDArray[np.uint8]) -> Path:
+    """A Hamamatsu VMS slide: text, and JPEG files with restart markers. Only OpenSlide opens it.
+
+    pixels: sides a multiple of 256, so that restarts of 64 px lie evenly in the map, too.
+    """
+    options = {"quality": 95, "subsampling": 0, "restart_marker_blocks": 8}
+    for name, step in (("image", 1), ("map", 4), ("macro", 8)):
+        Image.fromarray(pixels[::step, ::step]).save(folder / f"{name}.jpg", **options)
+    counts = ["NoLayers=1", "NoJpegColumns=1", "NoJpegRows=1", "SourceLens=20"]
+    sizes = [f"PhysicalWidth={pixels.shape[1] * 500}", f"PhysicalHeight={pixels.shape[0] * 500}"]
+    files = ["ImageFile=image.jpg", "MapFile=map.jpg", "MacroImage=macro.jpg"]
+    path = folder / "slide.vms"
+    path.write_text("\n".join(["[Virtual Microscope Specimen]", *counts, *sizes, *files, ""]))
+    return path
+
+
+@pytest.fixture(scope="module")
+def vms(tmp_path_factory: pytest.TempPathFactory, phantom_pixels: NDArray[np.uint8]) -> Path:
+    return write_vms(tmp_path_factory.mktemp("vms"), phantom_pixels[:1024, :1024])
+
+
+@pytest.fixture(scope="module")
+def small_slides(tmp_path_factory: pytest.TempPathFactory, vms: Path, phantom_zarr: Path) -> dict[str, Path]:
+    """By the reader that opens it."""
+    path = tmp_path_factory.mktemp("small") / "small.tif"
+    path.write_bytes(write_tiff([rgb_page((TILE, TILE), (TILE, TILE), streams()[:1], 7, 6)]))
+    return {"tiff": path, "openslide": vms, "ome-zarr": phantom_zarr}
+
+
+def test_what_only_openslide_opens_reads_as_it_was_written(vms: Path, phantom_pixels: NDArray[np.uint8]) -> None:
+    with open_slide(vms) as slide:
+        assert slide.reader_name == "openslide"
+        assert slide.size == (1024, 1024)
+        assert slide.mpp == (0.5, 0.5)
+        off = np.abs(slide.read(Box(100, 200, 700, 600)).astype(int) - phantom_pixels[200:800, 100:800])
+        assert off.mean() < 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("reader", "opens", "closed"),
+    [
+        ("tiff", OPENS, True),
+        ("openslide", OPENS, True),
+        ("ome-zarr", OPENS // 10, True),
+        ("tiff", OPENS // 5, False),
+        ("openslide", OPENS // 5, False),
+        ("ome-zarr", OPENS // 20, False),
+    ],
+)
+def test_opening_again_and_again_leaks_neither_descriptors_nor_memory(
+    reader: str, opens: int, closed: bool, small_slides: dict[str, Path]
+) -> None:
+    """Slides that nobody closes too: a notebook never does."""
+    process = psutil.Process()
+
+    def use() -> None:
+        slide = open_slide(small_slides[reader])
+        slide.read(Box(0, 0, 8, 8))
+        assert slide.reader_name == reader
+        if closed:
+            slide.close()
+
+    # The caches fill first: they are bounded, but larger than what a leak would be.
+    for _ in range(opens // 10):
+        use()
+    descriptors, held = process.num_fds(), process.memory_info().rss
+    for _ in range(opens):
+        use()
+    assert process.num_fds() <= descriptors + 2
+    assert process.memory_info().rss - held < 150e6
+
+
+# --- Workers ----------------------------------------------------------------------------------------------------------
+
+REGIONS = 500
+
+
+def regions() -> list[tuple[Box, float | None]]:
+    """Boxes on and around the phantom of 1500 × 1100 px at 0.5 mpp, half of them at another mpp."""
+    rng = np.random.default_rng(5)
+    drawn = rng.integers((-100, -100, 1, 1), (1500, 1100, 200, 200), (REGIONS, 4)).tolist()
+    return [(Box(*box), float(rng.uniform(0.5, 6)) if i % 2 else None) for i, box in enumerate(drawn)]
+
+
+_slide: Slide | None = None
+
+
+def take(slide: Slide) -> None:
+    """The pool's initialiser: a slide comes by pickle (spawn) or by the parent's memory (fork)."""
+    global _slide
+    _slide = slide
+
+
+def read_in_worker(region: tuple[Box, float | None]) -> tuple[tuple[int, ...], bytes]:
+    assert _slide is not None
+    pixels = _slide.read(*region)
+    return pixels.shape, pixels.tobytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+@pytest.mark.parametrize("kind", ["phantom_tiled", "phantom_jpeg", "phantom_zarr", "vms"])
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+def test_workers_read_what_their_parent_reads(kind: str, start: str, request: pytest.FixtureRequest) -> None:
+    """500 regions in 2 workers, from a slide that the parent has used already."""
+    with open_slide(request.getfixturevalue(kind)) as slide:
+        own = [slide.read(*region) for region in regions()]
+        with multiprocessing.get_context(start).Pool(2, take, (slide,)) as pool:
+            theirs = pool.map(read_in_worker, regions(), chunksize=25)
+        assert all(found == (pixels.shape, pixels.tobytes()) for found, pixels in zip(theirs, own, strict=True))
+        # The parent goes on as if nothing had been.
+        assert np.array_equal(slide.read(*regions()[0]), own[0])

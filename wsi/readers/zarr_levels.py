@@ -1,0 +1,165 @@
+"""The levels of an OME-Zarr image as arrays, checked before a pixel is read."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.core.array import AsyncArray
+
+from wsi.errors import SlideError
+from wsi.geometry import Level, downsample_of
+from wsi.readers.base import MAX_SLIDE_SIDE_PX, MAX_TILE_PX
+from wsi.readers.ngff import Multiscale, image_group, multiscale_of
+from wsi.readers.zarr_store import open_group
+from wsi.source import Source
+
+Array = zarr.Array[Any]
+
+_COLOUR_CHANNELS = (1, 3, 4)
+# Every chunk costs a look into the store: of smaller ones than this, a slide takes hours to read.
+_MIN_CHUNK_PX = 32 * 32
+# A shard's index is read whole: 16 bytes a chunk.
+_MAX_CHUNKS_A_SHARD = 1 << 20
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One level and its array, in which absent chunks read as white unless the file declares a value of its own.
+
+    white: None, but where a chunk does not hold all channels: then `array` reads absent chunks as 0 and this as white.
+    """
+
+    level: Level
+    array: Array
+    white: Array | None
+    chunk_width: int
+    chunk_height: int
+
+
+@dataclass(frozen=True)
+class ZarrImage:
+    """An opened image: its group, what the metadata say, the levels finest first and what was altered."""
+
+    group: zarr.Group
+    multiscale: Multiscale
+    planes: tuple[Plane, ...]
+    mpp: tuple[float, float] | None
+    notes: tuple[str, ...]
+
+    @property
+    def channels(self) -> int:
+        """1, 3 or 4."""
+        return _channels(self.multiscale.axes, self.planes[0].array)
+
+
+def open_image(source: Source) -> ZarrImage:
+    """Open the image at `source`; raises SlideError where it is none that can be shown as RGB."""
+    group = open_group(source)
+    attributes = dict(group.attrs)
+    series = dict(group["OME"].attrs) if "OME" in group else {}
+    inner = image_group(attributes, series)
+    if inner is not None:
+        found = group[inner]
+        if not isinstance(found, zarr.Group):
+            raise SlideError(f"{source}: its image {inner!r} is no Zarr group; the file is damaged")
+        attributes, image = dict(found.attrs), found
+    else:
+        image = group
+    multiscale = multiscale_of(attributes, str(source))
+    arrays = [_array(image, path, multiscale.axes, str(source)) for path in multiscale.paths]
+    order = sorted(range(len(arrays)), key=lambda i: -math.prod(_size(multiscale.axes, arrays[i])))
+    notes = multiscale.notes + _notes(multiscale, arrays[order[0]], resorted=order != sorted(order))
+    planes = _planes(multiscale.axes, [arrays[i] for i in order])
+    return ZarrImage(group, multiscale, planes, multiscale.mpp[order[0]], notes)
+
+
+def _size(axes: tuple[str, ...], array: Array) -> tuple[int, int]:
+    return int(array.shape[axes.index("x")]), int(array.shape[axes.index("y")])
+
+
+def _channels(axes: tuple[str, ...], array: Array) -> int:
+    return int(array.shape[axes.index("c")]) if "c" in axes else 1
+
+
+def _array(image: zarr.Group, path: str, axes: tuple[str, ...], where: str) -> Array:
+    array = image[path]
+    if not isinstance(array, zarr.Array) or array.ndim != len(axes):
+        raise SlideError(f"{where}: level {path!r} is no array of axes {', '.join(axes)}; its metadata are damaged")
+    what = f"{where}: level {path!r}"
+    if array.dtype not in (np.uint8, np.uint16):
+        raise SlideError(f"{what} holds pixels of type {array.dtype}; write it as uint8 or uint16")
+    if _channels(axes, array) not in _COLOUR_CHANNELS:
+        raise SlideError(
+            f"{what} has {_channels(axes, array)} channels; 1 (grey), 3 (RGB) or 4 (RGBA) make a colour picture, "
+            "write those to an image of their own"
+        )
+    _check_limits(array, axes, what)
+    return array
+
+
+def _check_limits(array: Array, axes: tuple[str, ...], what: str) -> None:
+    """Raise SlideError where the metadata declare more than a slide can be, or chunks that cannot be read in time."""
+    width, height = _size(axes, array)
+    chunk = dict(zip(axes, array.chunks, strict=True))
+    chunk_px = math.prod(side for axis, side in chunk.items() if axis != "c")
+    per_shard = math.prod(array.shards) // math.prod(array.chunks) if array.shards else 1
+    if (
+        not 0 < min(width, height) <= max(width, height) <= MAX_SLIDE_SIDE_PX
+        or not min(_MIN_CHUNK_PX, width * height) <= min(chunk["x"], width) * min(chunk["y"], height)
+        or chunk_px > MAX_TILE_PX
+        or per_shard > _MAX_CHUNKS_A_SHARD
+    ):
+        raise SlideError(
+            f"{what} declares {width} × {height} px in chunks of {chunk['x']} × {chunk['y']} px ({chunk_px:,} px with "
+            f"all axes, {per_shard:,} a shard), outside the limits of {MAX_SLIDE_SIDE_PX:,} px a side, "
+            f"{_MIN_CHUNK_PX:,} to {MAX_TILE_PX:,} px a chunk and {_MAX_CHUNKS_A_SHARD:,} a shard; write it with "
+            "chunks of 512 × 512 px, or its metadata are damaged"
+        )
+
+
+def _planes(axes: tuple[str, ...], arrays: list[Array]) -> tuple[Plane, ...]:
+    """Levels of the finest array's shape, each smaller than the last."""
+    first = _size(axes, arrays[0])
+    planes: list[Plane] = []
+    for array in arrays:
+        width, height = _size(axes, array)
+        scale = downsample_of(first, (width, height))
+        skewed = max(abs(side / small / scale - 1) for side, small in zip(first, (width, height), strict=True)) >= 0.02
+        if planes and (width >= planes[-1].level.width or (skewed and not scale.is_integer())):
+            continue
+        chunk = dict(zip(axes, array.chunks, strict=True))
+        white = None if array.metadata.fill_value else _filled(array, int(np.iinfo(array.dtype).max))
+        split = chunk.get("c", 1) < _channels(axes, array)
+        shown, second = (array, white) if split else (white or array, None)
+        planes.append(Plane(Level(width, height, scale), shown, second, chunk["x"], chunk["y"]))
+    return tuple(planes)
+
+
+def _filled(array: Array, value: int) -> Array:
+    """The same array, whose absent chunks read as `value`."""
+    metadata = type(array.metadata).from_dict({**array.metadata.to_dict(), "fill_value": value})
+    return zarr.Array(AsyncArray(metadata=metadata, store_path=array.store_path))
+
+
+def _notes(multiscale: Multiscale, array: Array, *, resorted: bool) -> tuple[str, ...]:
+    notes = []
+    for axis, count in zip(multiscale.axes, array.shape, strict=True):
+        if axis not in "xyc" and count > 1:
+            notes.append(f"{count} pictures along axis {axis}: the first is shown")
+    if _channels(multiscale.axes, array) == 4:
+        notes.append("4 channels: taken as RGBA, transparent pixels are shown over white")
+    if array.dtype == np.uint16:
+        top, by = full_scale(multiscale), "its display window" if multiscale.brightest else "the type's range"
+        notes.append(f"16 bits a channel: 0 to {top} ({by}) scaled to 0 to 255")
+    if resorted:
+        notes.append("levels are not listed finest first: sorted by size")
+    return tuple(notes)
+
+
+def full_scale(multiscale: Multiscale) -> int:
+    """The 16-bit value of full intensity: the display window's upper limit where stated, else 65,535."""
+    return min(max(1, round(multiscale.brightest or 65_535)), 65_535)

@@ -1,0 +1,68 @@
+"""Opening a Zarr group wherever it lies: a folder, a zip file or behind an address, with errors that say what to do."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import zarr
+from fsspec.registry import known_implementations
+from zarr.storage import FsspecStore, LocalStore, ZipStore
+
+from wsi.errors import SlideError
+from wsi.source import Source, Url
+
+_MARKS = ("zarr.json", ".zgroup")
+
+
+def is_zarr(source: Source) -> bool:
+    """Whether to look for a Zarr group there. Of addresses nothing else is read, so they always count as one."""
+    if isinstance(source, Url):
+        return True
+    if source.is_dir():
+        return any((source / mark).is_file() for mark in _MARKS)
+    return source.suffix.lower() in (".zip", ".ozx") and source.is_file()
+
+
+def open_group(source: Source) -> zarr.Group:
+    """The Zarr group at `source`, read-only. Raises SlideError where there is none or its driver is missing."""
+    if isinstance(source, Path):
+        return zarr.open_group(ZipStore(source) if source.is_file() else LocalStore(source, read_only=True), mode="r")
+    _check_driver(source)
+    try:
+        return zarr.open_group(FsspecStore.from_url(str(source), read_only=True), mode="r")
+    except FileNotFoundError as error:
+        raise SlideError(
+            f"{source}: no Zarr group there; give the address of an OME-Zarr image. Other slides are read from a disk: "
+            "download them"
+        ) from error
+    except PermissionError as error:
+        hint = f"; for a public one set FSSPEC_{source.scheme.upper()}_ANON=true" if source.scheme == "s3" else ""
+        raise SlideError(f"{source}: access is refused ({error}){hint}") from error
+
+
+def fingerprint_of(url: Url) -> str:
+    """SHA-256 (hex) of an image's metadata: attributes, and every level's shape, chunks and codecs. Not of pixels."""
+    group = open_group(url)
+    try:
+        found: dict[str, Any] = {name: array.metadata.to_dict() for name, array in group.arrays()}
+    # A plain web server lists no folders: the levels stand in the attributes then.
+    except NotImplementedError:
+        found = {}
+    found[""] = group.metadata.to_dict()
+    return hashlib.sha256(json.dumps(found, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _check_driver(url: Url) -> None:
+    """Raise SlideError where fsspec knows no such scheme, or not the package that reads it."""
+    try:
+        fsspec.get_filesystem_class(url.scheme)
+    except ValueError as error:
+        raise SlideError(f"{url}: nothing is known to read {url.scheme}:// addresses; download it first") from error
+    except ImportError as error:
+        module = str(known_implementations[url.scheme]["class"]).partition(".")[0]
+        package = "tesela[remote]" if module in ("fsspec", "s3fs") else module
+        raise SlideError(f"{url}: {url.scheme}:// needs one more package; pip install '{package}'") from error
