@@ -108,10 +108,10 @@ def _zarrs(folder: Path) -> Iterator[Seed]:
     """Small images of both versions, in plain chunks and in shards, with channels first, last and none."""
     rgb = _picture()
     kinds: dict[str, tuple[str, NDArray[np.uint8], dict[str, Any]]] = {
-        "v2": ("yxc", rgb, {"chunks": (32, 32, 3)}),
-        "v3": ("cyx", np.moveaxis(rgb, 2, 0), {"chunks": (3, 32, 32)}),
-        "shards": ("cyx", np.moveaxis(rgb, 2, 0), {"chunks": (3, 32, 32), "shards": (3, 64, 64)}),
-        "grey": ("yx", rgb[..., 0], {"chunks": (48, 48)}),
+        "v2": ("yxc", rgb, {"chunks": (64, 64, 3)}),
+        "v3": ("cyx", np.moveaxis(rgb, 2, 0), {"chunks": (3, 64, 64)}),
+        "shards": ("cyx", np.moveaxis(rgb, 2, 0), {"chunks": (3, 64, 64), "shards": (3, 128, 128)}),
+        "grey": ("yx", rgb[..., 0], {"chunks": (64, 64)}),
     }
     for kind, (axes, pixels, options) in kinds.items():
         path = folder / f"{kind}.ome.zarr"

@@ -56,7 +56,9 @@ def write_ngff(
         if zarr_format == 2:
             options["chunk_key_encoding"] = {"name": "v2", "separator": "/"}
         if shard_chunks is not None:
-            options["shards"] = tuple(side * (shard_chunks if axis in "xy" else 1) for axis, side in zip(axes, chunks, strict=True))
+            options["shards"] = tuple(
+                side * (shard_chunks if axis in "xy" else 1) for axis, side in zip(axes, chunks, strict=True)
+            )
         array = root.create_array(
             str(index), shape=tuple(shape), chunks=chunks, dtype=picture.dtype, fill_value=fill_value, **options
         )

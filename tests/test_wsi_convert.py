@@ -30,10 +30,10 @@ from numpy.typing import NDArray
 from wsi import convert as convert_module
 from wsi.convert import ConvertOptions, convert, target_of
 from wsi.errors import InputError, SlideError
-from wsi.halving import halve_down, level_sizes
+from wsi.halving import level_sizes
 from wsi.ome import Facts
 from wsi.pyramid import PyramidOptions, write_pyramid
-from wsi.pyramid_zarr import writing_zarr
+from wsi.pyramid_zarr import write_zarr_pyramid
 from wsi.slide import Slide, open_slide
 
 Pixels = NDArray[np.uint8]
@@ -365,13 +365,11 @@ def test_many_chunks_lie_in_few_files_and_white_ones_nowhere(tmp_path: Path) -> 
     """3,000 px square in chunks of 64: 2,209 of them at level 0, of which a ninth is not white."""
     pixels = np.full((3000, 3000, 3), 255, np.uint8)
     pixels[1000:2000, 1000:2000] = smooth(1000, 1000)
-    sizes = level_sizes(3000, 3000, 64)
-    with writing_zarr(tmp_path / "a.ome.zarr", sizes, Facts(), 64) as encode:
-        halve_down([pixels], sizes, 64, encode)
+    write_zarr_pyramid(tmp_path / "a.ome.zarr", [pixels], (3000, 3000), Facts(), 64)
     assert sum(file.is_file() for file in tmp_path.rglob("*")) < 30
     assert not (tmp_path / "a.ome.zarr" / "0" / "c" / "0" / "0" / "0" / "0").exists()
     group = zarr.open_group(tmp_path / "a.ome.zarr", mode="r")
-    for level in range(len(sizes)):
+    for level in range(len(level_sizes(3000, 3000, 64))):
         array = group[str(level)]
         assert isinstance(array, zarr.Array)
         assert np.array_equal(np.moveaxis(np.asarray(array[:]), 0, 2), pixels)
@@ -510,13 +508,10 @@ def test_memory_does_not_grow_with_the_slide(name: str, tmp_path: Path) -> None:
                 yield band
 
         tracemalloc.start()
-        size, options = (2048, height), PyramidOptions()
         if name.endswith("zarr"):
-            sizes = level_sizes(*size, 256)
-            with writing_zarr(tmp_path / name, sizes, Facts(), 256) as encode:
-                halve_down(bands(), sizes, 256, encode)
+            write_zarr_pyramid(tmp_path / name, bands(), (2048, height), Facts(), 256)
         else:
-            write_pyramid(tmp_path / name, bands(), size, Facts(), options)
+            write_pyramid(tmp_path / name, bands(), (2048, height))
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return found

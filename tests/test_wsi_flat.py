@@ -528,5 +528,14 @@ def test_memory_does_not_grow_with_the_picture(tmp_path: Path) -> None:
     assert grown_mb < 350
 
 
+@pytest.mark.real
+def test_real_photographs_read_as_pillow_reads_them(real_data: Path) -> None:
+    pictures = [*sorted((real_data / "pens").rglob("*.jpg"))[:25], *sorted((real_data / "pens").rglob("*.png"))[:25]]
+    assert len(pictures) == 50
+    for path in [*pictures, *sorted((real_data / "tiles/nct-crc").rglob("*.[jp][pn]g"))]:
+        expected = np.asarray(Image.open(path).convert("RGB"))
+        assert np.array_equal(whole(path), expected), path.name
+
+
 def test_the_limit_on_pictures_held_whole_is_that_of_strips() -> None:
     assert flat._LIMIT_PX["jp2"] == MAX_STRIP_PX // 4

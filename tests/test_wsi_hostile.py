@@ -397,6 +397,9 @@ REFUSED: dict[str, Callable[[], bytes]] = {
     "a zero height": lambda: tagged(t.LENGTH, t.LONG, 0),
     "zero tile width": lambda: tagged(t.TILE_WIDTH, t.LONG, 0),
     "zero tile height": lambda: tagged(t.TILE_LENGTH, t.LONG, 0),
+    "a width of text, 2³² - 1 times over": lambda: write_tiff(
+        [page("lzw").with_tags({t.WIDTH: Tag(t.ASCII, b"200\0"), t.LENGTH: Tag(t.LONG, [BIG_BYTES])})]
+    ),
     "no samples": lambda: tagged(t.SAMPLES, t.SHORT, 0),
     "65,535 samples": lambda: tagged(t.SAMPLES, t.SHORT, 65_535),
     "2 samples": lambda: tagged(t.SAMPLES, t.SHORT, 2),

@@ -468,6 +468,18 @@ def test_label_and_macro_pictures_are_no_levels(real_data: Path) -> None:
 
 
 @pytest.mark.real
+def test_openslide_hands_out_label_macro_thumbnail_and_text(real_data: Path) -> None:
+    path = real_data / "slides/cmu-1-small-region.svs"
+    reader = OpenSlideReader.open(path)
+    assert reader is not None
+    with Slide(path, reader):
+        shapes = {name: picture.shape for name, picture in reader.associated().items()}
+        assert shapes == {"label": (463, 387, 3), "macro": (431, 1280, 3), "thumbnail": (768, 574, 3)}
+        assert reader.native(0) is None
+        assert reader.header.description.startswith("Aperio Image Library")
+
+
+@pytest.mark.real
 def test_a_dicom_slide_survives_pickling_and_fork(real_data: Path) -> None:
     with open_slide(real_data / "slides/dicom-jpeg.dcm") as slide:
         assert slide.reader_name == "openslide"

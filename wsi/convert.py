@@ -17,11 +17,10 @@ from wsi.copying import CopyPlan, copy_pyramid, plan_copy
 from wsi.description import own_text, safe_text
 from wsi.errors import InputError, SlideError
 from wsi.geometry import Box
-from wsi.halving import halve_down, level_sizes
 from wsi.memory import keep_freed_memory
 from wsi.ome import Facts
 from wsi.pyramid import Codec, PyramidOptions, check_tile_px, write_pyramid
-from wsi.pyramid_zarr import writing_zarr
+from wsi.pyramid_zarr import write_zarr_pyramid
 from wsi.slide import Slide
 from wsi.stream import ahead
 
@@ -115,7 +114,7 @@ def convert(
             if options.target == "ome-tiff":
                 write_pyramid(out, bands, slide.size, facts, options.encoding())
             else:
-                _write_zarr(out, bands, slide.size, facts, options.tile_px or _CHUNK_PX)
+                write_zarr_pyramid(out, bands, slide.size, facts, options.tile_px or _CHUNK_PX)
     except SlideError:
         raise
     except OSError as error:
@@ -123,14 +122,6 @@ def convert(
             f"{out}: cannot be written ({error.strerror or error}); converting {slide.name} takes up to "
             f"{needed / 1e9:.1f} GB, {shutil.disk_usage(out.parent).free / 1e9:.1f} GB are free; nothing was kept"
         ) from error
-
-
-def _write_zarr(
-    out: Path, bands: Iterator[NDArray[np.uint8]], size: tuple[int, int], facts: Facts, chunk_px: int
-) -> None:
-    sizes = level_sizes(*size, chunk_px)
-    with writing_zarr(out, sizes, facts, chunk_px) as encode:
-        halve_down(bands, sizes, chunk_px, encode)
 
 
 def _copy_plan(slide: Slide, options: ConvertOptions) -> CopyPlan | None:

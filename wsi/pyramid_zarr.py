@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,18 +12,29 @@ import zarr
 from numpy.typing import NDArray
 
 from wsi.atomic import writing
+from wsi.halving import Sink, halve_down, level_sizes
 from wsi.ome import Facts
 from wsi.readers.zarr_own import PICTURES, own_attributes
 from wsi.shards import ShardedArray
 
 
+def write_zarr_pyramid(
+    path: Path, bands: Iterable[NDArray[np.uint8]], size: tuple[int, int], facts: Facts, chunk_px: int = 512
+) -> None:
+    """Write an RGB pyramid to the folder `path`, which has its name only once it is whole.
+
+    bands: (rows, width, 3) uint8 from top to bottom, of any height; together they are `size` (width, height).
+    """
+    sizes = level_sizes(*size, chunk_px)
+    with _writing_zarr(path, sizes, facts, chunk_px) as encode:
+        halve_down(bands, sizes, chunk_px, encode)
+
+
 @contextmanager
-def writing_zarr(
-    path: Path, sizes: Sequence[tuple[int, int]], facts: Facts, chunk_px: int
-) -> Iterator[Callable[[int, int, NDArray[np.uint8]], None]]:
+def _writing_zarr(path: Path, sizes: Sequence[tuple[int, int]], facts: Facts, chunk_px: int) -> Iterator[Sink]:
     """A folder to fill; on leaving the context it is complete and named, or gone.
 
-    sizes: (width, height) of every level. Yields what takes (level, top, band of `chunk_px` rows).
+    sizes: (width, height) of every level. Yields what takes bands of `chunk_px` rows.
     """
     with writing(path) as temporary, ExitStack() as opened:
         group = zarr.open_group(temporary, mode="w", zarr_format=3, attributes=_attributes(path, facts, len(sizes)))

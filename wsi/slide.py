@@ -20,7 +20,7 @@ from wsi.geometry import MPP_REMEDY, Box, Level
 from wsi.icc import Icc, ToSrgb
 from wsi.readers import Reader, open_reader
 from wsi.readers.base import NativeTiles
-from wsi.readers.zarr_store import fingerprint_of
+from wsi.readers.zarr_levels import fingerprint_of
 from wsi.shrink import LARGEST_READ_PX, shrunk
 from wsi.source import Source, Url, source_of
 

@@ -23,6 +23,8 @@ MAX_RANDOM_TILE_PX = 2048 * 2048
 MAX_STRIP_PX = 512 * 1024 * 1024
 MAX_SLIDE_SIDE_PX = 2_000_000
 MAX_LEVELS = 64
+# Of a label or macro.
+LARGEST_ASSOCIATED_PX = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)

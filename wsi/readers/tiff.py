@@ -19,7 +19,8 @@ from wsi.errors import SlideError
 from wsi.geometry import Level, downsample_of
 from wsi.readers import cache
 from wsi.readers.base import MAX_RANDOM_TILE_PX, Header, NativeTiles
-from wsi.readers.tiff_decode import Decode, decoder_of, is_raw, tile_size
+from wsi.readers.streamed import StreamedPicture
+from wsi.readers.tiff_decode import Decode, decoder_of, is_raw, is_streamed, tile_size
 from wsi.readers.tiff_meta import mpp_of, objective_power_of
 from wsi.readers.tiff_pages import MAGIC, check_chain, level_pages, named_pages
 from wsi.readers.tiff_pixels import JPEG, pixel_notes, unsupported
@@ -64,11 +65,19 @@ class TiffReader:
 
     name = "tiff"
 
-    def __init__(self, path: Path, header: Header, planes: tuple[_Plane, ...], associated: dict[str, int]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        header: Header,
+        planes: tuple[_Plane, ...],
+        associated: dict[str, int],
+        streamed: StreamedPicture | None = None,
+    ) -> None:
         self.header = header
         self._path = path
         self._planes = planes
         self._associated = associated
+        self._streamed = streamed
         self._serial = next(_serial)
         self._file = os.open(path, os.O_RDONLY)
 
@@ -117,10 +126,14 @@ class TiffReader:
             notes=(*notes, *pixel_notes(first)),
             description=str(first.description),
         )
-        return cls(path, header, planes, named_pages(tiff, pages))
+        width, height = planes[0].level.width, planes[0].level.height
+        streamed = StreamedPicture(path, width, height) if is_streamed(first) else None
+        return cls(path, header, planes, named_pages(tiff, pages), streamed)
 
     def read_level(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         """See `Reader.read_level`."""
+        if self._streamed is not None:
+            return self._streamed.rows(x, y, width, height)
         plane = self._planes[level]
         out = np.empty((height, width, 3), np.uint8)
         flat = out.reshape(height, width * 3)  # copied by rows of bytes, which is faster than by (x, channel)
@@ -183,6 +196,8 @@ class TiffReader:
 
     def close(self) -> None:
         """See `Reader.close`."""
+        if self._streamed is not None:
+            self._streamed.close()
         if self._file >= 0:
             os.close(self._file)
             self._file = -1

@@ -11,14 +11,13 @@ import tifffile
 
 from wsi.errors import SlideError
 from wsi.geometry import downsample_of
-from wsi.readers.base import MAX_LEVELS, MAX_SLIDE_SIDE_PX, MAX_STRIP_PX, MAX_TILE_PX
-from wsi.readers.tiff_decode import tile_size
+from wsi.readers.base import LARGEST_ASSOCIATED_PX, MAX_LEVELS, MAX_SLIDE_SIDE_PX, MAX_STRIP_PX, MAX_TILE_PX
+from wsi.readers.tiff_decode import is_streamed, tile_size
 from wsi.readers.tiff_pixels import unsupported
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # A slide has a dozen; stacks of depths and times have more, and are refused by name where they are fewer than this.
 _MAX_PAGES = 1000
-_LARGEST_ASSOCIATED_PX = 64 * 1024 * 1024
 
 
 def check_chain(path: Path) -> None:
@@ -107,7 +106,7 @@ def named_pages(tiff: tifffile.TiffFile, levels: list[tifffile.TiffPage]) -> dic
     found: dict[str, int] = {}
     for page in (page.aspage() for page in tiff.pages):
         size_px = page.imagewidth * page.imagelength
-        if page.offset in own or not 0 < size_px <= _LARGEST_ASSOCIATED_PX or unsupported(page):
+        if page.offset in own or not 0 < size_px <= LARGEST_ASSOCIATED_PX or unsupported(page):
             continue
         words = " ".join((page.description[:300], str(page.tags.valueof("PageName") or ""), images.get(page.index, "")))
         name = next((name for name in ("label", "macro", "thumbnail") if name in words.lower()), None)
@@ -145,7 +144,8 @@ def _check_size(path: Path, page: tifffile.TiffPage) -> None:
     limit, kind = (MAX_TILE_PX, "tiles") if page.is_tiled else (MAX_STRIP_PX, "strips")
     if min(width, height, tile_width, tile_height) < 1:
         raise SlideError(f"{path}: declares {width} × {height} px; damaged, copy it again from its source")
-    if max(width, height) > MAX_SLIDE_SIDE_PX or tile_width * tile_height > limit:
+    too_large = tile_width * tile_height > limit and not is_streamed(page)
+    if max(width, height) > MAX_SLIDE_SIDE_PX or too_large:
         raise SlideError(
             f"{path}: declares {width} × {height} px in {kind} of {tile_width} × {tile_height} px, over the limit "
             f"of {MAX_SLIDE_SIDE_PX} px a side and {limit} px at once; write it with smaller {kind}, "

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, PLANARCONFIG
 
 from wsi.readers.alpha import over_white
+from wsi.readers.samples import depth_lut, rgb_of_cmyk
 from wsi.readers.tiff_ycbcr import YCbCr
 
 JPEG = frozenset({COMPRESSION.JPEG, COMPRESSION.ALT_JPEG})
@@ -97,7 +98,7 @@ def colours_of(page: tifffile.TiffPage) -> Colours:
     return Colours(
         photometric=int(page.photometric),
         full_scale=full_scale,
-        lut=None if page.bitspersample == 8 or palette else _lut(full_scale, 1 << page.bitspersample),
+        lut=None if page.bitspersample == 8 or palette else depth_lut(full_scale, 1 << page.bitspersample),
         colormap=_eight_bit_palette(page.colormap) if page.colormap is not None and palette else None,
         alpha=None if alpha is None else _COLOUR_SAMPLES[page.photometric] + alpha,
         premultiplied=alpha is not None and page.extrasamples[alpha] == EXTRASAMPLE.ASSOCALPHA,
@@ -145,8 +146,7 @@ def _coloured(samples: NDArray[np.uint8], colours: Colours) -> NDArray[np.uint8]
     if colours.ycbcr is not None:
         return colours.ycbcr.to_rgb(samples[..., :3])
     if colours.photometric == PHOTOMETRIC.SEPARATED:
-        rest = 255 - samples[..., :4].astype(np.uint16)
-        return (rest[..., :3] * rest[..., 3:] // 255).astype(np.uint8)
+        return rgb_of_cmyk(samples[..., :4])
     if colours.photometric in (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE):
         grey = 255 - samples[..., :1] if colours.photometric == PHOTOMETRIC.MINISWHITE else samples[..., :1]
         return np.repeat(grey, 3, axis=-1)
@@ -180,11 +180,6 @@ def _full_scale(page: tifffile.TiffPage) -> int:
     if page.bitspersample > 8 and all(isinstance(value, int) and 255 <= value <= largest for value in values):
         return int(max(values))
     return largest
-
-
-def _lut(full_scale: int, entries: int) -> NDArray[np.uint8]:
-    values = np.minimum(np.arange(entries, dtype=np.uint32), full_scale)
-    return ((values * 255 + full_scale // 2) // full_scale).astype(np.uint8)
 
 
 def _eight_bit_palette(colormap: NDArray[np.uint16]) -> NDArray[np.uint8]:

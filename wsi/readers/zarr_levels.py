@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +23,7 @@ Array = zarr.Array[Any]
 
 _COLOUR_CHANNELS = (1, 3, 4)
 # Every chunk costs a look into the store: of smaller ones than this, a slide takes hours to read.
-_MIN_CHUNK_PX = 32 * 32
+_MIN_CHUNK_PX = 64 * 64
 # A shard's index is read whole: 16 bytes a chunk.
 _MAX_CHUNKS_A_SHARD = 1 << 20
 
@@ -75,6 +77,14 @@ def open_image(source: Source) -> ZarrImage:
     notes = multiscale.notes + _notes(multiscale, arrays[order[0]], resorted=order != sorted(order))
     planes = _planes(multiscale.axes, [arrays[i] for i in order])
     return ZarrImage(group, multiscale, planes, multiscale.mpp[order[0]], notes)
+
+
+def fingerprint_of(source: Source) -> str:
+    """SHA-256 (hex) of an image's metadata: attributes, and every level's shape, chunks and codecs. Not of pixels."""
+    image = open_image(source)
+    # By the levels' names and not by listing what is there: a web server need not list anything.
+    found = [dict(image.group.attrs), *(plane.array.metadata.to_dict() for plane in image.planes)]
+    return hashlib.sha256(json.dumps(found, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _size(axes: tuple[str, ...], array: Array) -> tuple[int, int]:

@@ -10,6 +10,8 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from wsi.readers.base import LARGEST_ASSOCIATED_PX
+
 # Attribute of the image's group: {"objective_power": 20.0, "icc_profile": base64, "description": text}, each optional.
 ATTRIBUTE = "tesela"
 # Group of the label and macro, each an image of its own, beside the levels.
@@ -45,6 +47,8 @@ def own_pictures(group: zarr.Group) -> dict[str, NDArray[np.uint8]]:
     found = {}
     for name in ("label", "macro", "thumbnail"):
         array = group.get(f"{PICTURES}/{name}/0")
-        if isinstance(array, zarr.Array) and array.dtype == np.uint8 and array.ndim == 3 and array.shape[0] == 3:
+        if not isinstance(array, zarr.Array) or array.size > 3 * LARGEST_ASSOCIATED_PX:
+            continue
+        if array.dtype == np.uint8 and array.ndim == 3 and array.shape[0] == 3:
             found[name] = np.ascontiguousarray(np.moveaxis(np.asarray(array[:]), 0, 2))
     return found

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
-from typing import Any
 
 import fsspec
 import zarr
@@ -42,18 +39,6 @@ def open_group(source: Source) -> zarr.Group:
     except PermissionError as error:
         hint = f"; for a public one set FSSPEC_{source.scheme.upper()}_ANON=true" if source.scheme == "s3" else ""
         raise SlideError(f"{source}: access is refused ({error}){hint}") from error
-
-
-def fingerprint_of(url: Url) -> str:
-    """SHA-256 (hex) of an image's metadata: attributes, and every level's shape, chunks and codecs. Not of pixels."""
-    group = open_group(url)
-    try:
-        found: dict[str, Any] = {name: array.metadata.to_dict() for name, array in group.arrays()}
-    # A plain web server lists no folders: the levels stand in the attributes then.
-    except NotImplementedError:
-        found = {}
-    found[""] = group.metadata.to_dict()
-    return hashlib.sha256(json.dumps(found, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _check_driver(url: Url) -> None:
