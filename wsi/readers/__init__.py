@@ -27,6 +27,8 @@ def open_reader(source: Source) -> Reader:
         return remote
     if not source.exists():
         raise SlideError(f"{source}: no such file")
+    if not (source.is_file() or source.is_dir()):
+        raise SlideError(f"{source}: neither a file nor a folder")
     if source.is_file() and source.stat().st_size == 0:
         raise SlideError(f"{source}: the file is empty; copy it again from its source")
     for kind in READERS:

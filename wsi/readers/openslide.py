@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from wsi.errors import SlideError
 from wsi.geometry import Level, downsample_of
 from wsi.readers.alpha import over_white
-from wsi.readers.base import COARSEST_CREDIBLE_MPP, Header, NativeTiles
+from wsi.readers.base import COARSEST_CREDIBLE_MPP, MAX_SLIDE_SIDE_PX, MAX_TILE_PX, Header, NativeTiles
 
 # One bounded cache for all handles of the process: a cache per handle grows with the number of open slides.
 _CACHE = openslide.OpenSlideCache(64 * 1024 * 1024)
@@ -35,9 +35,11 @@ class OpenSlideReader:
         try:
             if openslide.OpenSlide.detect_format(path) is None:
                 return None
-            return cls(path, openslide.OpenSlide(path))
+            slide = openslide.OpenSlide(path)
         except openslide.OpenSlideError as error:
-            raise SlideError(f"{path}: OpenSlide cannot open it ({error})") from error
+            raise SlideError(f"{path}: OpenSlide cannot open it ({_one_line(error)})") from error
+        _check_size(path, slide)
+        return cls(path, slide)
 
     def read_level(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         """See `Reader.read_level`."""
@@ -47,7 +49,9 @@ class OpenSlideReader:
         try:
             rgba = np.asarray(self._slide.read_region(corner, level, (width, height)))
         except openslide.OpenSlideError as error:
-            raise SlideError(f"{self._path}: cannot read {width} × {height} px at {corner} ({error})") from error
+            raise SlideError(
+                f"{self._path}: cannot read {width} × {height} px at {corner} ({_one_line(error)})"
+            ) from error
         return over_white(rgba)
 
     def native(self, level: int) -> NativeTiles | None:  # noqa: ARG002 - the protocol's signature
@@ -66,6 +70,22 @@ class OpenSlideReader:
     def close(self) -> None:
         """See `Reader.close`."""
         self._slide.close()
+
+
+def _one_line(error: openslide.OpenSlideError) -> str:
+    """Its messages quote what is in the file, line feeds too."""
+    return " ".join(str(error).split())
+
+
+def _check_size(path: Path, slide: openslide.OpenSlide) -> None:
+    """Raise SlideError where tiles are too large: where they cannot be allocated, OpenSlide aborts the process."""
+    for level, (width, height) in enumerate(slide.level_dimensions):
+        sides = [slide.properties.get(f"openslide.level[{level}].tile-{side}", "1") for side in ("width", "height")]
+        if int(sides[0]) * int(sides[1]) > MAX_TILE_PX or max(width, height) > MAX_SLIDE_SIDE_PX:
+            raise SlideError(
+                f"{path}: declares {width} × {height} px in tiles of {sides[0]} × {sides[1]} px, over the limit of "
+                f"{MAX_SLIDE_SIDE_PX} px a side and {MAX_TILE_PX} px a tile; the header is damaged"
+            )
 
 
 def _header(slide: openslide.OpenSlide) -> Header:

@@ -111,7 +111,8 @@ class TiffReader:
         first = pages[0]
         reason = unsupported(first)
         if reason is not None:
-            if first.is_tiled:
+            # libtiff takes indices without a palette for shades of grey.
+            if first.is_tiled and first.photometric != PHOTOMETRIC.PALETTE:
                 return None  # OpenSlide, by libtiff, may know this combination.
             raise SlideError(f"{path}: {reason}; convert it to 8-bit RGB TIFF first")
         planes = tuple(_plane(path, page, first) for page in pages)
@@ -156,13 +157,13 @@ class TiffReader:
     def _tile(self, level: int, index: int, *, keep: bool) -> NDArray[np.uint8]:
         """(h, w, 3) RGB of a native tile. Without `keep` it is this thread's only until its next tile."""
         plane = self._planes[level]
-        # By offset: some writers let all empty tiles point to the same bytes.
-        key = (self._serial, level, int(plane.offsets[0, index]))
+        if not plane.counts[:, index].all():
+            return np.full((plane.tile_height, plane.tile_width, 3), 255, np.uint8)
+        # By place in the file: some writers let all empty tiles point to the same bytes.
+        key = (self.name, self._serial, level, plane.offsets[:, index].tobytes(), plane.counts[:, index].tobytes())
         held = cache.CACHE.get(key)
         if held is not None:
             return held
-        if not plane.counts[:, index].all():
-            return np.full((plane.tile_height, plane.tile_width, 3), 255, np.uint8)
         raws = [self._raw(plane, index, channel) for channel in range(len(plane.offsets))]
         try:
             tile = plane.decode(raws, index, not keep)
@@ -244,8 +245,11 @@ def _segments(
         raise SlideError(f"{path}: {expected} tiles expected, {len(offsets)} listed; the file is damaged")
     offsets, counts = offsets[:expected], counts[:expected]
     counts[offsets == 0] = 0
-    end, file_size = int((offsets + counts).max(initial=0)), path.stat().st_size
-    if end > file_size or min(offsets.min(initial=0), counts.min(initial=0)) < 0:
+    file_size = path.stat().st_size
+    # Not by their sum, which overflows where both are absurd.
+    inside = (offsets >= 0) & (offsets <= file_size) & (counts >= 0) & (counts <= file_size - offsets)
+    if not inside.all():
+        end = max(int(offset) + int(count) for offset, count in zip(offsets, counts, strict=True))
         raise SlideError(
             f"{path}: truncated, pixel data end at byte {end:,} and the file has {file_size:,}; "
             "copy it again from its source"
@@ -258,7 +262,7 @@ def _cut_strip(page: tifffile.TiffPage, offset: int, tile_height: int) -> tuple[
     row_bytes = int(page.imagewidth) * int(page.samplesperpixel) * int(page.bitspersample) // 8
     tops = np.arange(0, int(page.imagelength), tile_height, dtype=np.int64)
     heights = np.minimum(tile_height, int(page.imagelength) - tops)
-    return offset + tops * row_bytes, heights * row_bytes
+    return offset + tops * row_bytes, heights * row_bytes * (offset > 0)  # 0: the file leaves the strip out
 
 
 # What every program opens: libtiff (so OpenSlide), Bio-Formats and tifffile alike.

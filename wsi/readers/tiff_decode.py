@@ -29,8 +29,19 @@ Samples = Callable[[bytes, int], NDArray[Any]]
 _local = threading.local()
 # Rows of an uncompressed strip that are read at once: about so many bytes.
 _RAW_BYTES = 4 << 20
-# Bytes that a writer may put behind a JPEG stream; none of 7,587 tiles in four scanners' files has any.
-_LONGEST_PADDING = 64
+# What one byte can decode to, at most: deflate's 258 in two bits, LZW's longest string in twelve, a run in two bytes,
+# a JPEG block of 64 in one bit (twice that for each half of the colours left out). Others state their size, or may
+# hold a long run in a few bytes.
+_GROWTH: dict[int, int] = {
+    COMPRESSION.ADOBE_DEFLATE: 1032,
+    COMPRESSION.DEFLATE: 1032,
+    COMPRESSION.LZW: 4096,
+    COMPRESSION.PACKBITS: 64,
+    COMPRESSION.JPEG: 4096,
+    COMPRESSION.ALT_JPEG: 4096,
+}
+_LARGEST_GROWTH = 65_536
+_MODEST_BYTES = 256 << 20
 
 
 def decoder_of(page: tifffile.TiffPage, tile_height: int, tile_width: int) -> Decode:
@@ -74,6 +85,14 @@ class Segment:
         if size[0] > self.width or size[1] > self.height:
             raise SlideError(f"its data declare {size[0]} × {size[1]} px, the tile has {self.width} × {self.height}")
 
+    def check_growth(self, stored: int, index: int, page: tifffile.TiffPage) -> None:
+        """Raise SlideError where so few bytes cannot hold a strip of this size: it would be allocated for nothing."""
+        rows = min(self.height, self.page_height - index // self.columns % self.rows * self.height)
+        channels = page.samplesperpixel if page.planarconfig == PLANARCONFIG.CONTIG else 1
+        size = rows * self.width * channels * max(1, page.bitspersample // 8)
+        if size > _MODEST_BYTES and size > stored * _GROWTH.get(int(page.compression), _LARGEST_GROWTH):
+            raise SlideError(f"{stored:,} bytes cannot hold its {self.width} × {rows} px")
+
     def padded(self, tile: NDArray[Any], index: int) -> NDArray[Any]:
         """Border tiles may be stored cut to the page. Raises SlideError where one lacks what lies on the page."""
         if tile.shape[:2] == (self.height, self.width):
@@ -111,6 +130,7 @@ def _jpeg(page: tifffile.TiffPage, segment: Segment) -> Decode:
 
     def decoded(raws: Sequence[bytes], index: int, passing: bool) -> NDArray[np.uint8]:
         _check_end(raws[0])
+        segment.check_growth(len(raws[0]), index, page)
         out = _scratch(shape) if passing else np.empty(shape, np.uint8)
         try:
             return decode(raws[0], out=out)
@@ -126,7 +146,8 @@ def _jpeg(page: tifffile.TiffPage, segment: Segment) -> Decode:
 
 def _check_end(jpeg: bytes) -> None:
     """Raise SlideError where a stream has no end marker: libjpeg fills what was cut off with grey, and says nothing."""
-    if jpeg.rfind(b"\xff\xd9", max(0, len(jpeg) - _LONGEST_PADDING)) < 0:
+    # Behind the start of scan, FF D9 is the end of the picture and nothing else; bytes may follow it.
+    if jpeg.rfind(b"\xff\xd9", jpeg.find(b"\xff\xda") + 1) < 0:
         raise SlideError("the JPEG data are cut short")
 
 
@@ -156,6 +177,8 @@ def _samples_of(page: tifffile.TiffPage, segment: Segment) -> Samples:
         size = declared_size(raw) if own_size else None
         if size is not None:
             segment.check_declared(size)
+        if not own_size:
+            segment.check_growth(len(raw), index, page)
         found = decode(raw, index, jpegtables=tables)[0]
         if found is None:
             raise SlideError("no pixels in it")
@@ -172,6 +195,7 @@ def _is_lzw_rgb(page: tifffile.TiffPage) -> bool:
 
 def _lzw_samples(page: tifffile.TiffPage, segment: Segment, raw: bytes, index: int) -> NDArray[Any]:
     """By libtiff; what that refuses, tifffile may still make something of, or say what is wrong."""
+    segment.check_growth(len(raw), index, page)
     rows = segment.height if page.is_tiled else min(segment.height, segment.page_height - index * segment.height)
     found = lzw_rgb(raw, rows, segment.width, int(page.predictor))
     if found is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,7 +75,7 @@ def level_pages(path: Path, tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
 def _levels(tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
     chain = [page.aspage() for page in tiff.pages]
     # Almost always the first. Some writers put a thumbnail before it.
-    first = max(chain, key=lambda page: (page.imagewidth * page.imagelength, page.is_tiled))
+    first = max(chain, key=lambda page: (_area_px(page), page.is_tiled))
     if not first.is_tiled:
         return [first]
     reduced = [page.aspage() for page in first.pages] if first.pages else []
@@ -84,6 +85,11 @@ def _levels(tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
         if smaller and not unsupported(page) and _reduces(page, first):
             levels.append(page)
     return levels
+
+
+def _area_px(page: tifffile.TiffPage) -> int:
+    """Raises TypeError where a side is no number: a damaged one may be text, and text times a number is long."""
+    return operator.index(page.imagewidth) * operator.index(page.imagelength)
 
 
 def _reduces(page: tifffile.TiffPage, first: tifffile.TiffPage) -> bool:
@@ -105,8 +111,7 @@ def named_pages(tiff: tifffile.TiffFile, levels: list[tifffile.TiffPage]) -> dic
     images = _ome_image_names(tiff)
     found: dict[str, int] = {}
     for page in (page.aspage() for page in tiff.pages):
-        size_px = page.imagewidth * page.imagelength
-        if page.offset in own or not 0 < size_px <= LARGEST_ASSOCIATED_PX or unsupported(page):
+        if page.offset in own or not 0 < _area_px(page) <= LARGEST_ASSOCIATED_PX or unsupported(page):
             continue
         words = " ".join((page.description[:300], str(page.tags.valueof("PageName") or ""), images.get(page.index, "")))
         name = next((name for name in ("label", "macro", "thumbnail") if name in words.lower()), None)
