@@ -553,7 +553,7 @@ def test_an_uncompressed_picture_in_one_strip_is_read_row_by_row(tmp_path: Path)
 def test_a_compressed_picture_in_one_strip_too_large_to_hold_is_read_from_top_to_bottom(
     smooth: Pixels, codec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tiff_decode, "MAX_TILE_PX", 50_000)
+    monkeypatch.setattr(tiff_decode, "MAX_HELD_STRIP_PX", 50_000)
     options = LOSSLESS.get(codec, {"compression": "jpeg", "compressionargs": {"level": 95}})
     tifffile.imwrite(tmp_path / "a.tif", smooth, photometric="rgb", rowsperstrip=200, **options)
     with open_slide(tmp_path / "a.tif") as slide:

@@ -20,6 +20,7 @@ from wsi.geometry import MPP_REMEDY, Box, Level
 from wsi.icc import Icc, ToSrgb
 from wsi.readers import Reader, open_reader
 from wsi.readers.base import NativeTiles
+from wsi.readers.canvas import Canvas, paint
 from wsi.readers.zarr_levels import fingerprint_of
 from wsi.shrink import LARGEST_READ_PX, shrunk
 from wsi.source import Source, Url, source_of
@@ -128,11 +129,7 @@ class Slide:
         needed. Otherwise edges are rounded to whole px of that level: a shift of at most half a level px.
         A region too large to hold is shrunk block by block: memory does not grow with it.
         """
-        index = self._level_for(min(box.width / size_px[0], box.height / size_px[1]))
-        scale = self.header.levels[index].downsample
-        left, top = round(box.x / scale), round(box.y / scale)
-        width = max(1, round(box.right / scale) - left)
-        height = max(1, round(box.bottom / scale) - top)
+        index, left, top, width, height = self._level_box(box, size_px)
         shrinks = width >= size_px[0] and height >= size_px[1]
         if width * height > LARGEST_READ_PX and shrinks and (width, height) != size_px:
             return shrunk(partial(self._read_padded, index), left, top, width, height, size_px)
@@ -141,6 +138,17 @@ class Slide:
             return pixels
         resized = cv2.resize(pixels, size_px, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
         return np.asarray(resized, np.uint8)
+
+    def read_squares(self, box: Box, columns: int, rows: int, side_px: int) -> NDArray[np.uint8]:
+        """(rows, columns, side_px, side_px, 3) RGB: what `read_to` gives of the box, cut into squares."""
+        size_px = (columns * side_px, rows * side_px)
+        canvas = Canvas(rows, columns, side_px, side_px)
+        index, left, top, width, height = self._level_box(box, size_px)
+        if (width, height) == size_px and self._to_srgb is None:
+            self._paint_padded(index, left, top, width, height, canvas)
+        else:
+            canvas.paste(self.read_to(box, size_px), 0, 0)
+        return canvas.cells
 
     def thumbnail(self, longest_px: int) -> NDArray[np.uint8]:
         """(h, w, 3) RGB of the whole slide, its longer side at most `longest_px`."""
@@ -156,25 +164,40 @@ class Slide:
         """See `Reader.associated`: a label and a macro may show a patient's name."""
         return self._reader.associated()
 
+    def _level_box(self, box: Box, size_px: tuple[int, int]) -> tuple[int, int, int, int, int]:
+        """(level, left, top, width, height) in px of the level to read a box from when `size_px` is wanted."""
+        index = self._level_for(min(box.width / size_px[0], box.height / size_px[1]))
+        scale = self.header.levels[index].downsample
+        left, top = round(box.x / scale), round(box.y / scale)
+        width, height = round(box.right / scale) - left, round(box.bottom / scale) - top
+        return index, left, top, max(1, width), max(1, height)
+
     def _level_for(self, downsample: float) -> int:
         """The coarsest level that is not coarser than `downsample`; rounding is forgiven by 1 %."""
         fine = [i for i, level in enumerate(self.header.levels) if level.downsample <= downsample * 1.01]
         return fine[-1] if fine else 0
 
     def _read_padded(self, index: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
+        canvas = Canvas.region(width, height)
+        inside = self._paint_padded(index, x, y, width, height, canvas)
+        pixels = canvas.picture
+        if self._to_srgb is not None and inside is not None:
+            pixels[inside] = self._to_srgb(pixels[inside])
+        return pixels
+
+    def _paint_padded(
+        self, index: int, x: int, y: int, width: int, height: int, canvas: Canvas
+    ) -> tuple[slice, slice] | None:
+        """Fill `canvas` from a level, with white where that has nothing. Returns (rows, cols) of what it has."""
         level = self.header.levels[index]
         x0, x1 = max(x, 0), min(x + width, level.width)
         y0, y1 = max(y, 0), min(y + height, level.height)
+        if (x0, y0, x1, y1) != (x, y, x + width, y + height):
+            canvas.cells[:] = 255
         if x0 >= x1 or y0 >= y1:
-            return np.full((height, width, 3), 255, np.uint8)
-        inside = self._reader.read_level(index, x0, y0, x1 - x0, y1 - y0)
-        if self._to_srgb is not None:
-            inside = self._to_srgb(inside)
-        if inside.shape[:2] == (height, width):
-            return inside
-        out = np.full((height, width, 3), 255, np.uint8)
-        out[y0 - y : y1 - y, x0 - x : x1 - x] = inside
-        return out
+            return None
+        paint(self._reader, index, x0, y0, x1 - x0, y1 - y0, canvas, x0 - x, y0 - y)
+        return slice(y0 - y, y1 - y), slice(x0 - x, x1 - x)
 
     def info(self, source: Source | None = None) -> SlideInfo:
         """What slide.json says; `source` is the user's file where `path` is a conversion of it."""

@@ -19,6 +19,7 @@ from wsi.errors import SlideError
 from wsi.geometry import Level, downsample_of
 from wsi.readers import cache
 from wsi.readers.base import MAX_RANDOM_TILE_PX, Header, NativeTiles
+from wsi.readers.canvas import Canvas
 from wsi.readers.streamed import StreamedPicture
 from wsi.readers.tiff_decode import Decode, decoder_of, is_raw, is_streamed, tile_size
 from wsi.readers.tiff_meta import mpp_of, objective_power_of
@@ -133,26 +134,28 @@ class TiffReader:
 
     def read_level(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         """See `Reader.read_level`."""
+        canvas = Canvas.region(width, height)
+        self.paint(level, x, y, width, height, canvas, 0, 0)
+        return canvas.picture
+
+    def paint(self, level: int, x: int, y: int, width: int, height: int, canvas: Canvas, left: int, top: int) -> None:
+        """See `Painter.paint`."""
         if self._streamed is not None:
-            return self._streamed.rows(x, y, width, height)
+            return canvas.paste(self._streamed.rows(x, y, width, height), left, top)
         plane = self._planes[level]
-        out = np.empty((height, width, 3), np.uint8)
-        flat = out.reshape(height, width * 3)  # copied by rows of bytes, which is faster than by (x, channel)
 
         def place(index: int) -> None:
             row, col = divmod(index, plane.columns)
-            top, left = row * plane.tile_height, col * plane.tile_width
-            y0, y1 = max(top, y), min(top + plane.tile_height, y + height)
-            x0, x1 = max(left, x), min(left + plane.tile_width, x + width)
+            tile_y, tile_x = row * plane.tile_height, col * plane.tile_width
+            y0, y1 = max(tile_y, y), min(tile_y + plane.tile_height, y + height)
+            x0, x1 = max(tile_x, x), min(tile_x + plane.tile_width, x + width)
             # A tile used whole will not be asked for again by a reader that walks on; keeping it would only push
             # out those at block borders, and spread decoding over cold memory.
             part = (y1 - y0) * (x1 - x0) < plane.tile_height * plane.tile_width
             tile = self._tile(level, index, keep=part)
-            rows, cols = slice(y0 - top, y1 - top), slice((x0 - left) * 3, (x1 - left) * 3)
-            flat[y0 - y : y1 - y, (x0 - x) * 3 : (x1 - x) * 3] = tile.reshape(len(tile), -1)[rows, cols]
+            canvas.paste(tile[y0 - tile_y : y1 - tile_y, x0 - tile_x : x1 - tile_x], left + x0 - x, top + y0 - y)
 
-        cache.in_threads(place, list(_touched(plane, x, y, width, height)))
-        return out
+        return cache.in_threads(place, list(_touched(plane, x, y, width, height)))
 
     def _tile(self, level: int, index: int, *, keep: bool) -> NDArray[np.uint8]:
         """(h, w, 3) RGB of a native tile. Without `keep` it is this thread's only until its next tile."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tifffile import COMPRESSION, PHOTOMETRIC, PLANARCONFIG
 
 from wsi.errors import SlideError
-from wsi.readers.base import MAX_TILE_PX
+from wsi.readers.base import MAX_HELD_STRIP_PX
 from wsi.readers.declared import declared_size
 from wsi.readers.tiff_lzw import lzw_rgb
 from wsi.readers.tiff_pixels import JPEG, JPEG_2000, SELF_SIZED, Colours, colours_of, to_rgb
@@ -254,7 +254,7 @@ def is_streamed(page: tifffile.TiffPage) -> bool:
     """The page's strips are too large to decode whole: they are decoded row by row, from top to bottom (libvips)."""
     width, rows = tile_size(page)
     plain = page.photometric in (PHOTOMETRIC.RGB, PHOTOMETRIC.MINISBLACK) and page.bitspersample in (8, 16)
-    large = not page.is_tiled and width * rows > MAX_TILE_PX
+    large = not page.is_tiled and width * rows > MAX_HELD_STRIP_PX
     return large and plain and not page.extrasamples and page.index == 0
 
 
