@@ -68,22 +68,28 @@ def _marked(work: Callable[..., T], *args: object) -> T:
     return work(*args)
 
 
-def in_threads(work: Callable[[int], None], items: Sequence[int], at_once: int = _CHUNK) -> None:
-    """Run `work` on every item, in the pool, `at_once` of them a task.
+def in_chunks(work: Callable[[Sequence[int]], None], items: Sequence[int], at_once: int = _CHUNK) -> None:
+    """Run `work` on all items, `at_once` of them at a time, in the pool.
 
-    By the caller where they are no more than one task, or where it is in the pool already.
+    By the caller where they are no more than one chunk, or where it is in the pool already.
     """
-    if len(items) <= at_once or getattr(_inside, "pool", False):
-        _run(work, items)
-        return
     chunks = [items[start : start + at_once] for start in range(0, len(items), at_once)]
-    for future in [submit(_run, work, chunk) for chunk in chunks]:
+    if len(chunks) <= 1 or getattr(_inside, "pool", False):
+        for chunk in chunks:
+            work(chunk)
+        return
+    for future in [submit(work, chunk) for chunk in chunks]:
         future.result()
 
 
-def _run(work: Callable[[int], None], items: Sequence[int]) -> None:
-    for item in items:
-        work(item)
+def in_threads(work: Callable[[int], None], items: Sequence[int], at_once: int = _CHUNK) -> None:
+    """Run `work` on every item: `in_chunks` for work that takes one by one."""
+
+    def one_by_one(chunk: Sequence[int]) -> None:
+        for item in chunk:
+            work(item)
+
+    in_chunks(one_by_one, items, at_once)
 
 
 def _after_fork() -> None:

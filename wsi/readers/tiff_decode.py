@@ -125,12 +125,13 @@ def _jpeg(page: tifffile.TiffPage, segment: Segment) -> Decode:
     tables = page.jpegtables
     # Aperio marks JPEG that holds RGB by the tag alone. With a JFIF marker the data are YCbCr, whatever the tag says.
     space = "RGB" if page.photometric == PHOTOMETRIC.RGB and not page.is_jfif else None
-    shape = (segment.height, segment.width, 3)
+    shape, is_strip = (segment.height, segment.width, 3), not page.is_tiled
     decode = partial(imagecodecs.jpeg8_decode, tables=tables, colorspace=space, outcolorspace="RGB")
 
     def decoded(raws: Sequence[bytes], index: int, passing: bool) -> NDArray[np.uint8]:
         _check_end(raws[0])
-        segment.check_growth(len(raws[0]), index, page)
+        if is_strip:
+            segment.check_growth(len(raws[0]), index, page)
         out = _scratch(shape) if passing else np.empty(shape, np.uint8)
         try:
             return decode(raws[0], out=out)
