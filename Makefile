@@ -52,7 +52,7 @@ bench: install
 	$(BIN)/python -m benchmarks
 
 fuzz: install
-	$(BIN)/python -m benchmarks.fuzz
+	$(BIN)/python -m tests.fuzzing
 
 bioformats: $(JAR)
 

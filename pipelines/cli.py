@@ -21,9 +21,9 @@ from wsi.errors import InputError, WsiError
 from wsi.geometry import TileSpec
 from wsi.icc import Icc
 from wsi.overlay import OverlayOptions
-from wsi.pyramid import Codec
 from wsi.source import source_of
 from wsi.tissue import TissueOptions
+from wsi.writers.pyramid import Codec
 
 app = typer.Typer(
     name="tesela",

@@ -30,11 +30,11 @@ from numpy.typing import NDArray
 from wsi import convert as convert_module
 from wsi.convert import ConvertOptions, convert, target_of
 from wsi.errors import InputError, SlideError
-from wsi.halving import level_sizes
-from wsi.ome import Facts
-from wsi.pyramid import PyramidOptions, write_pyramid
-from wsi.pyramid_zarr import write_zarr_pyramid
 from wsi.slide import Slide, open_slide
+from wsi.writers.halving import level_sizes
+from wsi.writers.ome import Facts
+from wsi.writers.pyramid import PyramidOptions, write_pyramid
+from wsi.writers.zarr import write_zarr_pyramid
 
 Pixels = NDArray[np.uint8]
 APERIO = (
@@ -410,7 +410,7 @@ def test_a_conversion_that_ends_early_leaves_nothing(
             raise error("stop")
         return b"x"
 
-    monkeypatch.setattr("wsi.shards._chunk", fail)
+    monkeypatch.setattr("wsi.writers.shards._chunk", fail)
     monkeypatch.setattr(PyramidOptions, "encode", fail)
     with open_slide(phantom_flat) as slide, pytest.raises(error):
         convert(slide, tmp_path / name, ConvertOptions(target_of(Path(name), None)))

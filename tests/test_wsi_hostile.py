@@ -25,9 +25,9 @@ import openslide
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks import tiffbytes as t
-from benchmarks.probing import Prober, Verdict
-from benchmarks.tiffbytes import Page, Tag, rgb_page, write_tiff
+from tests.fuzzing import tiffbytes as t
+from tests.fuzzing.probing import Prober, Verdict
+from tests.fuzzing.tiffbytes import Page, Tag, rgb_page, write_tiff
 from wsi.errors import WsiError
 from wsi.geometry import Box
 from wsi.readers.openslide import over_white
@@ -651,7 +651,7 @@ def test_a_zarr_chunk_that_decodes_to_two_gigabytes_is_refused(
 def test_four_hundred_mutated_files_are_read_or_refused() -> None:
     """The short version of `make fuzz`."""
     run = subprocess.run(
-        [sys.executable, "-m", "benchmarks.fuzz", "--files", "400"],
+        [sys.executable, "-m", "tests.fuzzing", "--files", "400"],
         cwd=Path(__file__).parent.parent,
         capture_output=True,
         text=True,
@@ -678,7 +678,7 @@ def test_the_prober_notices_every_fault_and_goes_on(tmp_path: Path) -> None:
     """A harness that sees nothing finds nothing."""
     cases = "".join(f"  if path.name == {name!r}:\n    {body}\n" for name, (body, _) in FAULTS.items())
     program = (
-        "import os, time\nfrom wsi.errors import SlideError\nimport benchmarks.probe_child as child\n"
+        "import os, time\nfrom wsi.errors import SlideError\nimport tests.fuzzing.child as child\n"
         f"def inspect(path, as_json):\n{cases}  raise SlideError(path.name)\n"
         "child.inspect, child.LIMIT_S = inspect, 1\nchild.main()\n"
     )

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from wsi.atomic import write_json, writing
 from wsi.convert import ConvertOptions, convert
 from wsi.errors import SlideError
-from wsi.halving import level_sizes
 from wsi.ingest import ingest
-from wsi.ome import Facts
-from wsi.pyramid import PyramidOptions, write_pyramid
 from wsi.slide import SlideInfo, open_slide
+from wsi.writers.halving import level_sizes
+from wsi.writers.ome import Facts
+from wsi.writers.pyramid import PyramidOptions, write_pyramid
 
 Pixels = NDArray[np.uint8]
 LOSSLESS = PyramidOptions("deflate")

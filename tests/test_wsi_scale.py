@@ -14,8 +14,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks import tiffbytes as t
-from benchmarks.tiffbytes import Page, Tag, rgb_page, write_tiff
+from tests.fuzzing import tiffbytes as t
+from tests.fuzzing.tiffbytes import Page, Tag, rgb_page, write_tiff
 from wsi.geometry import Box
 from wsi.slide import Slide, open_slide
 

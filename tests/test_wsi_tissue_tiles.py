@@ -27,12 +27,12 @@ from wsi.ink import ink_pixels
 from wsi.labels import label_tiles
 from wsi.phantom import CLASSES, MAP_DOWNSAMPLE, Phantom, PhantomSpec
 from wsi.phantom.files import write_tiled
-from wsi.pyramid import write_pyramid
 from wsi.shapes import box_fractions, polygons_of, rasterise
 from wsi.slide import open_slide
 from wsi.stream import BLOCK_PX, ahead, read_tiles
 from wsi.tiles import candidates, grid_of, make_tiles, read_table, write_table
 from wsi.tissue import TissueMask, TissueOptions, find_tissue
+from wsi.writers.pyramid import write_pyramid
 
 Mask = NDArray[np.bool_]
 MAP_PX = (float(MAP_DOWNSAMPLE), float(MAP_DOWNSAMPLE))

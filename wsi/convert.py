@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi.atomic import refuse_overwriting
-from wsi.copying import CopyPlan, copy_pyramid, plan_copy
-from wsi.description import own_text, safe_text
 from wsi.errors import InputError, SlideError
 from wsi.geometry import Box
 from wsi.memory import keep_freed_memory
-from wsi.ome import Facts
-from wsi.pyramid import Codec, PyramidOptions, check_tile_px, write_pyramid
-from wsi.pyramid_zarr import write_zarr_pyramid
 from wsi.slide import Slide
 from wsi.stream import ahead
+from wsi.writers.copying import CopyPlan, copy_pyramid, plan_copy
+from wsi.writers.description import own_text, safe_text
+from wsi.writers.ome import Facts
+from wsi.writers.pyramid import Codec, PyramidOptions, check_tile_px, write_pyramid
+from wsi.writers.zarr import write_zarr_pyramid
 
 Target = Literal["ome-tiff", "ome-zarr"]
 # What may name a patient.

@@ -18,10 +18,10 @@ from wsi.atomic import refuse_overwriting
 from wsi.colours import class_colours
 from wsi.errors import InputError
 from wsi.geometry import Box
-from wsi.ome import Facts
-from wsi.pyramid import PyramidOptions, write_pyramid
 from wsi.scores import TileScores
 from wsi.slide import Slide
+from wsi.writers.ome import Facts
+from wsi.writers.pyramid import PyramidOptions, write_pyramid
 
 # What a slide scanner sees where there is no tissue; painting it would only dim the picture.
 UNPAINTED = frozenset({"BACK", "background"})
@@ -96,7 +96,7 @@ def write_overlay(
     options: OverlayOptions,
     progress: Callable[[float], None] | None = None,
 ) -> None:
-    """Write the slide with its colours as a pyramid (see `wsi.pyramid`). progress is told 0 to 1."""
+    """Write the slide with its colours as a pyramid (see `wsi.writers.pyramid`). progress is told 0 to 1."""
     scores.grid.check_slide(slide.size, slide.mpp, slide.name)
     refuse_overwriting(path, slide.path)
     painter = Painter(scores, options)

@@ -11,11 +11,11 @@ import tifffile
 from wsi.annotations import write_geojson
 from wsi.atomic import writing
 from wsi.colours import class_colours
-from wsi.ome import Facts
 from wsi.phantom.slide import Phantom
 from wsi.phantom.spec import CLASSES
-from wsi.pyramid import PyramidOptions, write_pyramid
-from wsi.pyramid_zarr import write_zarr_pyramid
+from wsi.writers.ome import Facts
+from wsi.writers.pyramid import PyramidOptions, write_pyramid
+from wsi.writers.zarr import write_zarr_pyramid
 
 _BAND_PX = 512
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from wsi.errors import SlideError
 from wsi.readers.base import Header, NativeTiles, Reader
-from wsi.readers.flat import PictureReader
 from wsi.readers.openslide import OpenSlideReader
+from wsi.readers.picture import PictureReader
 from wsi.readers.tiff import TiffReader
 from wsi.readers.zarr import ZarrReader
 from wsi.source import Source, Url

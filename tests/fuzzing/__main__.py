@@ -18,9 +18,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.fuzz_seeds import Seed, seeds
-from benchmarks.mutations import mutate
-from benchmarks.probing import Prober, Verdict
+from tests.fuzzing.mutations import mutate
+from tests.fuzzing.probing import Prober, Verdict
+from tests.fuzzing.seeds import Seed, seeds
 
 _KEPT = Path("build/fuzz")
 
@@ -96,7 +96,7 @@ def _keep(number: int, seed: int, path: Path, verdict: Verdict) -> None:
 
 def main() -> int:
     """Run, print a table and every violation."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.fuzz", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzzing", description=__doc__)
     parser.add_argument("--files", type=int, default=20_000, help="mutants to make")
     parser.add_argument("--seed", type=int, default=1, help="another seed gives other mutants")
     parser.add_argument("--only", type=int, metavar="N", help="mutant N alone")

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi.geometry import Box
-from wsi.halving import halve_down, level_sizes
-from wsi.ome import Facts
-from wsi.pyramid import COMPRESSION_OF, Codec, PyramidOptions, TiledLevel, writing_pyramid
 from wsi.readers.base import NativeTiles
 from wsi.slide import Slide
 from wsi.stream import ahead
+from wsi.writers.halving import halve_down, level_sizes
+from wsi.writers.ome import Facts
+from wsi.writers.pyramid import COMPRESSION_OF, Codec, PyramidOptions, TiledLevel, writing_pyramid
 
 _CODEC_OF: dict[int, Codec] = {value: codec for codec, value in COMPRESSION_OF.items()}
 # Tiles without compression, and deflate by its older name: copied as they are, with deflate for what is missing.

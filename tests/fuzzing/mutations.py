@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from benchmarks.fuzz_seeds import Seed
+from tests.fuzzing.seeds import Seed
 
 _BYTES = (0, 1, 2, 3, 4, 6, 7, 8, 12, 15, 16, 17, 31, 32, 33, 64, 127, 128, 254, 255)
 _POWERS = (0, 1, 2, 3, 4, 5, 7, 8, 12, 15, 16, 24, 31, 32, 40, 48, 63, 64)

@@ -14,7 +14,7 @@ import tifffile
 import zarr
 from numpy.typing import NDArray
 
-from benchmarks.tiffbytes import shrunk
+from tests.fuzzing.tiffbytes import shrunk
 from wsi.phantom import Phantom, PhantomSpec
 from wsi.phantom.files import write_flat, write_tiled, write_zarr
 

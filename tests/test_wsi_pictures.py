@@ -24,7 +24,7 @@ from PIL import Image, ImageCms
 from wsi.errors import SlideError
 from wsi.geometry import Box
 from wsi.ingest import ingest
-from wsi.readers import flat, streamed
+from wsi.readers import picture, streamed
 from wsi.readers.alpha import over_white
 from wsi.readers.base import MAX_STRIP_PX
 from wsi.readers.declared import declared_size, held_whole, jxl_depth, kind_of
@@ -424,7 +424,7 @@ def test_eight_threads_stream_what_one_does(tall: Pixels, tmp_path: Path) -> Non
 
 @pytest.fixture
 def streams_everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flat, "_HELD_PX", 0)
+    monkeypatch.setattr(picture, "_HELD_PX", 0)
 
 
 @pytest.mark.usefixtures("streams_everything")
@@ -434,7 +434,7 @@ def test_a_picture_that_is_streamed_reads_as_one_that_is_held(
 ) -> None:
     path = written(tmp_path, ENCODERS[kind](tall))
     by_rows = whole(path)
-    monkeypatch.setattr(flat, "_HELD_PX", 1 << 30)
+    monkeypatch.setattr(picture, "_HELD_PX", 1 << 30)
     assert np.array_equal(by_rows, whole(path))
 
 
@@ -444,7 +444,7 @@ def test_a_cmyk_jpeg_that_is_streamed_reads_as_one_that_is_held(
 ) -> None:
     path = written(tmp_path, by_pillow(Image.fromarray(tall).convert("CMYK"), "JPEG", quality=95))
     by_rows = whole(path)
-    monkeypatch.setattr(flat, "_HELD_PX", 1 << 30)
+    monkeypatch.setattr(picture, "_HELD_PX", 1 << 30)
     assert np.array_equal(by_rows, whole(path))
 
 
@@ -538,4 +538,4 @@ def test_real_photographs_read_as_pillow_reads_them(real_data: Path) -> None:
 
 
 def test_the_limit_on_pictures_held_whole_is_that_of_strips() -> None:
-    assert flat._LIMIT_PX["jp2"] == MAX_STRIP_PX // 4
+    assert picture._LIMIT_PX["jp2"] == MAX_STRIP_PX // 4

@@ -1,7 +1,7 @@
 """The child that reads hostile files: what every stage first does, under limits of time and memory.
 
-`python -m benchmarks.probe_child` reads a path a line from stdin and answers with a verdict a line on stdout. The first
-paths, up to an empty line, only warm it up. `benchmarks.probing` starts it, and notices its death.
+`python -m tests.fuzzing.child` reads a path a line from stdin and answers with a verdict a line on stdout. The first
+paths, up to an empty line, only warm it up. `tests.fuzzing.probing` starts it, and notices its death.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
-from benchmarks.probing import LIMIT_BYTES, LIMIT_S, Verdict
 from pipelines.cli import inspect
+from tests.fuzzing.probing import LIMIT_BYTES, LIMIT_S, Verdict
 from wsi.errors import WsiError
 from wsi.geometry import Box
 from wsi.slide import Slide, open_slide

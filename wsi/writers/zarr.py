@@ -12,10 +12,10 @@ import zarr
 from numpy.typing import NDArray
 
 from wsi.atomic import writing
-from wsi.halving import Sink, halve_down, level_sizes
-from wsi.ome import Facts
 from wsi.readers.zarr_own import PICTURES, own_attributes
-from wsi.shards import ShardedArray
+from wsi.writers.halving import Sink, halve_down, level_sizes
+from wsi.writers.ome import Facts
+from wsi.writers.shards import ShardedArray
 
 
 def write_zarr_pyramid(

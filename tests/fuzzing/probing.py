@@ -14,7 +14,7 @@ from typing import IO
 
 LIMIT_S = 5
 LIMIT_BYTES = 1 << 30
-_ROOT = Path(__file__).parent.parent
+_ROOT = Path(__file__).parents[2]
 _TRACE_CHARS = 1500
 
 
@@ -37,7 +37,7 @@ class Prober:
     command: arguments of the interpreter.
     """
 
-    def __init__(self, warm: Sequence[Path] = (), command: Sequence[str] = ("-m", "benchmarks.probe_child")) -> None:
+    def __init__(self, warm: Sequence[Path] = (), command: Sequence[str] = ("-m", "tests.fuzzing.child")) -> None:
         self._warm = warm
         self._command = command
         self._child: subprocess.Popen[str] | None = None

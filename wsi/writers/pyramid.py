@@ -21,12 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi.atomic import writing
-from wsi.bigtiff import ASCII, LONG, LONG8, RATIONAL, SHORT, UNDEFINED, BigTiffFile, Tags, rational
 from wsi.errors import InputError
-from wsi.halving import halve_down, level_sizes
-from wsi.ome import Facts, ome_xml
 from wsi.readers import cache
 from wsi.readers.base import NativeTiles
+from wsi.writers.bigtiff import ASCII, LONG, LONG8, RATIONAL, SHORT, UNDEFINED, BigTiffFile, Tags, rational
+from wsi.writers.halving import halve_down, level_sizes
+from wsi.writers.ome import Facts, ome_xml
 
 Codec = Literal["jpeg", "deflate", "lzw"]
 
