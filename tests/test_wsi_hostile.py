@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import imagecodecs
 import numpy as np
 import openslide
@@ -643,6 +644,44 @@ def test_a_zarr_chunk_that_decodes_to_two_gigabytes_is_refused(
             chunk.write_bytes(stated + blocks)
     verdict = prober.probe(path)
     assert verdict.outcome == "refused", verdict.detail
+
+
+def test_a_chunk_inside_a_shard_that_declares_gigabytes_is_refused(
+    phantom_zarr: Path, tmp_path: Path, prober: Prober
+) -> None:
+    """The first chunk's frame says that it holds 3 GB; a header of the same length as the one it replaces."""
+    path = tmp_path / "hostile.ome.zarr"
+    shutil.copytree(phantom_zarr, path)
+    for shard in (path / "0" / "c").rglob("*"):
+        if shard.is_file():
+            data = bytearray(shard.read_bytes())
+            assert data[:4] == bytes.fromhex("28b52ffd")
+            assert data[4] >> 6 == 2, "a frame that states its size in four bytes"
+            start = 5 if data[4] & 0x20 else 6
+            data[start : start + 4] = struct.pack("<I", 3 << 30)
+            shard.write_bytes(data)
+    verdict = prober.probe(path)
+    assert verdict.outcome == "refused", verdict.detail
+    assert "declares 3,221,225,472 bytes" in verdict.detail
+
+
+def test_a_shard_whose_index_points_beyond_its_end_is_refused(
+    phantom_zarr: Path, tmp_path: Path, prober: Prober
+) -> None:
+    path = tmp_path / "hostile.ome.zarr"
+    shutil.copytree(phantom_zarr, path)
+    for shard in (path / "0" / "c").rglob("*"):
+        if shard.is_file():
+            data = shard.read_bytes()
+            chunks = 3 * 3  # of 512 px, in 1,500 × 1,100
+            index = np.frombuffer(data[-4 - 16 * chunks : -4], "<u8").copy()
+            index[1::2] = 1 << 40
+            stated = index.tobytes()
+            checksum = google_crc32c.value(stated).to_bytes(4, "little")
+            shard.write_bytes(data[: -4 - 16 * chunks] + stated + checksum)
+    verdict = prober.probe(path)
+    assert verdict.outcome == "refused", verdict.detail
+    assert "beyond the file's end" in verdict.detail
 
 
 # --- Chance -----------------------------------------------------------------------------------------------------------

@@ -7,12 +7,32 @@ from pathlib import Path
 import fsspec
 import zarr
 from fsspec.registry import known_implementations
+from zarr.abc.store import ByteRequest, RangeByteRequest
+from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import FsspecStore, LocalStore, ZipStore
 
 from wsi.errors import SlideError
+from wsi.readers.zarr_zstd import limit_zstd
 from wsi.source import Source, Url
 
+limit_zstd()
 _MARKS = ("zarr.json", ".zgroup")
+
+
+class BoundedStore(LocalStore):
+    """A folder that refuses to read beyond a file's end: a shard's index may ask for any length, and get memory for it.
+
+    Raises ValueError.
+    """
+
+    async def get(
+        self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        """See `zarr.abc.store.Store.get`."""
+        path = self.root / key
+        if isinstance(byte_range, RangeByteRequest) and path.is_file() and byte_range.end > path.stat().st_size:
+            raise ValueError(f"{key}: a chunk at {byte_range.start} to {byte_range.end}, beyond the file's end")
+        return await super().get(key, prototype, byte_range)
 
 
 def is_zarr(source: Source) -> bool:
@@ -27,7 +47,7 @@ def is_zarr(source: Source) -> bool:
 def open_group(source: Source) -> zarr.Group:
     """The Zarr group at `source`, read-only. Raises SlideError where there is none or its driver is missing."""
     if isinstance(source, Path):
-        return zarr.open_group(ZipStore(source) if source.is_file() else LocalStore(source, read_only=True), mode="r")
+        return zarr.open_group(ZipStore(source) if source.is_file() else BoundedStore(source, read_only=True), mode="r")
     _check_driver(source)
     try:
         return zarr.open_group(FsspecStore.from_url(str(source), read_only=True), mode="r")

@@ -5,10 +5,9 @@ from __future__ import annotations
 import html
 import re
 
-# Settings of the scanner, all of them numbers; everything else in the text may have been typed in by a person.
+# Settings of the scanner, all of them numbers; everything else in the text may have been typed in by a person. mpp and
+# magnification have places of their own, and may have been corrected there.
 _SAFE_KEYS = (
-    "AppMag",
-    "MPP",
     "StripeWidth",
     "Exposure Time",
     "Exposure Scale",
@@ -31,7 +30,7 @@ def own_text(description: str) -> str:
 
 
 def safe_text(description: str) -> str:
-    """The scanner's settings in the form that Aperio writes ("AppMag = 20|MPP = 0.499"); of any other text nothing.
+    """The scanner's settings as Aperio writes them ("StripeWidth = 2040|Left = 25.7"); of any other text nothing.
 
     File name, user, title, date, time and whatever else is free text are left out.
     """
