@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from pathlib import Path
 
 import benchmarks  # noqa: F401 - two cores, before any pool is made
+from wsi.memory import peak_rss_bytes
 
 
 def _libvips(source: Path, folder: Path) -> float:
@@ -38,8 +38,7 @@ def main() -> None:
         seconds = _libvips(source, folder)
     else:
         seconds = _ours(source, folder / ("a.ome.tif" if kind == "ome-tiff" else "a.ome.zarr"))
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"seconds": seconds, "rss_mb": peak_mb}))
+    print(json.dumps({"seconds": seconds, "rss_mb": peak_rss_bytes() / 2**20}))
 
 
 if __name__ == "__main__":

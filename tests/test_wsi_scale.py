@@ -54,11 +54,12 @@ def giants(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return paths
 
 
-# Runs alone in its process, so that ru_maxrss is its own.
+# Runs alone in its process, so that the peak is its own.
 READ_AT_RANDOM = """
-import resource, sys
+import sys
 import numpy as np
 from wsi.geometry import Box
+from wsi.memory import peak_rss_bytes
 from wsi.slide import open_slide
 
 path, finest_mpp, coarsest_mpp, longest_px = sys.argv[1], *map(float, sys.argv[2:])
@@ -75,7 +76,7 @@ with open_slide(path) as slide:
         box = Box(int(x), int(y), round(side * scale), round(side * scale))
         pixels = slide.read(box, mpp)
         assert abs(max(pixels.shape) - side) <= 1, (pixels.shape, side)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(peak_rss_bytes() / 2**20)
 """
 
 

@@ -1,9 +1,11 @@
-"""Large arrays that are made and dropped thousands of times should not go back to the system each time."""
+"""Memory of this process: how much it held at most, and how large arrays are made and dropped thousands of times."""
 
 from __future__ import annotations
 
 import ctypes
 import functools
+import re
+from pathlib import Path
 
 # glibc's <malloc.h>.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -20,3 +22,15 @@ def keep_freed_memory(largest_array_bytes: int = 16 << 20, kept_bytes: int = 64 
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, largest_array_bytes)
         mallopt(_M_TRIM_THRESHOLD, kept_bytes)
+
+
+def peak_rss_bytes() -> int:
+    """The most memory that this process has held since it became the program that it is (Linux).
+
+    `ru_maxrss` would say as much as the process held that started it: it survives exec.
+    """
+    status = Path("/proc/self/status").read_text("ascii")
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    if found is None:
+        raise OSError("this system does not say how much memory a process held")
+    return int(found[1]) * 1024

@@ -18,6 +18,7 @@ from pipelines.cli import inspect
 from tests.fuzzing.probing import LIMIT_BYTES, LIMIT_S, Verdict
 from wsi.errors import WsiError
 from wsi.geometry import Box
+from wsi.memory import peak_rss_bytes
 from wsi.slide import Slide, open_slide
 
 _REGION_PX = 64
@@ -28,7 +29,7 @@ def probe(path: Path) -> Verdict:
 
     A hang of LIMIT_S ends the process, with every thread's traceback on stderr.
     """
-    before = resident_peak()
+    before = peak_rss_bytes()
     faulthandler.dump_traceback_later(LIMIT_S, exit=True)
     try:
         try:
@@ -42,7 +43,7 @@ def probe(path: Path) -> Verdict:
             verdict = Verdict("violation", f"{type(error).__name__} instead of a WsiError: {error}"[:300])
     finally:
         faulthandler.cancel_dump_traceback_later()
-    grown = resident_peak() - before
+    grown = peak_rss_bytes() - before
     return Verdict("violation", f"took {grown / 1e9:.2f} GB") if grown > LIMIT_BYTES else verdict
 
 
@@ -67,11 +68,6 @@ def _judged(error: WsiError, path: Path) -> Verdict:
             return Verdict("violation", f"tried to allocate over {LIMIT_BYTES >> 20} MiB: {message}")
         cause = cause.__cause__ or cause.__context__
     return Verdict("refused", message)
-
-
-def resident_peak() -> int:
-    """Bytes of memory that this process has held at most."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def silence() -> TextIO:
