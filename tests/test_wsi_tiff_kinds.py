@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import os
 import struct
 from pathlib import Path
 from typing import Any
 
+import cv2
 import imagecodecs
 import numpy as np
 import openslide
@@ -14,9 +16,11 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
+from wsi.convert import convert
 from wsi.errors import SlideError
 from wsi.geometry import Box
 from wsi.readers import tiff_decode
+from wsi.readers.tiff_pages import check_chain
 from wsi.readers.tiff_ycbcr import YCbCr
 from wsi.slide import open_slide
 
@@ -507,7 +511,8 @@ def test_a_thumbnail_before_the_slide_is_not_taken_for_it(tissue: Pixels, tmp_pa
     with tifffile.TiffWriter(path) as tiff:
         tiff.write(np.ascontiguousarray(tissue[::4, ::4]), photometric="rgb", metadata=None)
         tiff.write(tissue, tile=(SIDE, SIDE), photometric="rgb", metadata=None)
-        tiff.write(np.ascontiguousarray(tissue[::2, ::2]), tile=(SIDE, SIDE), photometric="rgb", metadata=None)
+        half = np.ascontiguousarray(tissue[::2, ::2])
+        tiff.write(half, tile=(SIDE, SIDE), photometric="rgb", subfiletype=1, metadata=None)
     with open_slide(path) as slide:
         assert [(level.width, level.height) for level in slide.header.levels] == [(300, 200), (150, 100)]
         assert np.array_equal(slide.read(slide.bounds), tissue)
@@ -562,3 +567,194 @@ def test_a_compressed_picture_in_one_strip_too_large_to_hold_is_read_from_top_to
         for box in (Box(10, 150, 50, 40), Box(200, 3, 100, 60)):
             expected = smooth[box.y : box.bottom, box.x : box.right]
             assert off(slide.read(box), expected) <= (4 if codec == "jpeg" else 0)
+
+
+# What lies beside the slide in its file.
+
+
+def ome_with_macro(path: Path, tissue: Pixels, macro_first: bool = False) -> None:
+    """A slide with a reduced level, and a macro of the slide's shape and a quarter of its size, both tiled."""
+    macro = np.ascontiguousarray(255 - tissue[::4, ::4])
+    tile: Any = {"tile": (SIDE, SIDE), "photometric": "rgb"}
+
+    def write_macro(tiff: tifffile.TiffWriter) -> None:
+        tiff.write(macro, metadata={"Name": "macro image", "PhysicalSizeX": 16.0, "PhysicalSizeY": 16.0}, **tile)
+
+    with tifffile.TiffWriter(path, ome=True) as tiff:
+        if macro_first:
+            write_macro(tiff)
+        tiff.write(tissue, subifds=1, metadata={"Name": "a", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.25}, **tile)
+        tiff.write(np.ascontiguousarray(tissue[::2, ::2]), subfiletype=1, **tile)
+        if not macro_first:
+            write_macro(tiff)
+
+
+@pytest.mark.parametrize("macro_first", [False, True])
+def test_a_macro_of_the_slides_shape_is_no_level_and_its_mpp_not_the_slides(
+    tissue: Pixels, macro_first: bool, tmp_path: Path
+) -> None:
+    ome_with_macro(tmp_path / "a.ome.tif", tissue, macro_first)
+    with open_slide(tmp_path / "a.ome.tif") as slide:
+        assert [(level.width, level.height) for level in slide.header.levels] == [(300, 200), (150, 100)]
+        assert slide.mpp == (0.5, 0.25)
+        assert np.array_equal(slide.read(slide.bounds), tissue)
+        assert set(slide.associated()) == {"macro"}
+
+
+def test_a_macro_does_not_slip_into_a_converted_file(tissue: Pixels, tmp_path: Path) -> None:
+    ome_with_macro(tmp_path / "a.ome.tif", tissue)
+    with open_slide(tmp_path / "a.ome.tif") as slide:
+        convert(slide, tmp_path / "b.ome.tif")
+        tiny = slide.read_to(slide.bounds, (75, 50))
+    with open_slide(tmp_path / "b.ome.tif") as slide:
+        assert off(slide.read_to(slide.bounds, (75, 50)), tiny) <= 2
+        assert slide.associated() == {}
+
+
+def test_a_slide_without_an_mpp_does_not_take_that_of_its_macro(tissue: Pixels, tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as tiff:
+        tiff.write(tissue, photometric="rgb", tile=(SIDE, SIDE))
+        macro = {"Name": "macro", "PhysicalSizeX": 8.0, "PhysicalSizeY": 8.0}
+        tiff.write(np.ascontiguousarray(tissue[:64, :64]), photometric="rgb", metadata=macro)
+    assert open_slide(tmp_path / "a.ome.tif").mpp is None
+
+
+def test_a_map_of_the_slides_shape_is_no_level(tissue: Pixels, tmp_path: Path) -> None:
+    """A grey page of half the size, such as a map of probabilities; and an RGB one that is not said to be reduced."""
+    half = np.ascontiguousarray(tissue[::2, ::2])
+    for number, other in enumerate((half[..., 0], half)):
+        path = tmp_path / f"{number}.tif"
+        with tifffile.TiffWriter(path) as tiff:
+            tiff.write(tissue, photometric="rgb", tile=(SIDE, SIDE), metadata=None)
+            tiff.write(other, tile=(SIDE, SIDE), subfiletype=1 - number, metadata=None)
+        assert len(open_slide(path).header.levels) == 1
+
+
+@pytest.mark.parametrize("tile", [None, (SIDE, SIDE)])
+@pytest.mark.parametrize("ome", [True, False])
+def test_a_picture_spread_over_three_pages_is_refused(
+    tissue: Pixels, ome: bool, tile: tuple[int, int] | None, tmp_path: Path
+) -> None:
+    planes = np.ascontiguousarray(np.moveaxis(tissue, -1, 0))
+    tifffile.imwrite(tmp_path / "a.tif", planes, photometric="minisblack", ome=ome, tile=tile)
+    with pytest.raises(SlideError, match=r"a\.tif: 3 pages of 300 × 200 px"):
+        open_slide(tmp_path / "a.tif")
+
+
+def test_a_grey_picture_with_a_mask_of_its_size_reads_and_the_mask_is_named(tissue: Pixels, tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tiff:
+        tiff.write(tissue[..., 0], tile=(SIDE, SIDE), photometric="minisblack", metadata=None)
+        tiff.write(tissue[..., 0] > 9, tile=(SIDE, SIDE), photometric="mask", subfiletype=4, metadata=None)
+    with open_slide(tmp_path / "a.tif") as slide:
+        assert np.array_equal(slide.read(slide.bounds)[..., 0], tissue[..., 0])
+        assert "its transparency mask is ignored" in slide.info().notes
+
+
+# Tiles and strips that are cut or missing.
+
+
+def test_an_uncompressed_strip_that_is_too_short_is_an_error(tissue: Pixels, tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, tissue, photometric="rgb", rowsperstrip=64)
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        counts = tiff.pages.first.tags["StripByteCounts"]
+        counts.overwrite([*counts.value[:2], counts.value[2] // 2, counts.value[3]])
+    with pytest.raises(SlideError, match=r"a\.tif: tile 2 of level 0 .*28,800 bytes in it, 57,600 needed"):
+        read(path)
+
+
+@pytest.mark.parametrize("codec", ["none", "deflate"])
+def test_a_file_cut_while_it_is_open_is_an_error(tissue: Pixels, codec: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, tissue, photometric="rgb", rowsperstrip=64, **LOSSLESS[codec])
+    with open_slide(path) as slide:
+        os.truncate(path, path.stat().st_size - 30_000)
+        with pytest.raises(SlideError, match=r"a\.tif: truncated .* copy it again"):
+            slide.read(slide.bounds)
+
+
+def test_a_tile_missing_from_a_reduced_level_of_aperios_is_made_from_the_finer_one(
+    phantom_pixels: Pixels, tmp_path: Path
+) -> None:
+    """As OpenSlide makes it; a converted file has no hole there either."""
+    path, side = tmp_path / "a.svs", 128
+    pixels = np.ascontiguousarray(phantom_pixels[:1024, :1024])
+    with tifffile.TiffWriter(path) as tiff:
+        for number, step in enumerate((1, 4)):
+            level = cv2.resize(pixels, (1024 // step, 1024 // step), interpolation=cv2.INTER_AREA)
+            text = APERIO.format("Q") if number == 0 else "Aperio Image Library v12.0.15\r\n1024x1024 -> 256x256 JPEG"
+            options: Any = {"compression": "jpeg", "compressionargs": {"level": 95}, "description": text}
+            tiff.write(level, photometric="rgb", tile=(side, side), metadata=None, **options)
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        counts = tiff.pages[1].aspage().tags["TileByteCounts"]
+        counts.overwrite([counts.value[0], 0, *counts.value[2:]])
+    with open_slide(path) as slide, openslide.OpenSlide(path) as theirs:
+        assert theirs.properties["openslide.vendor"] == "aperio"
+        assert len(slide.header.levels) == theirs.level_count == 2
+        found = slide.read_to(slide.bounds, (256, 256))
+        filled = np.asarray(theirs.read_region((0, 0), 1, (256, 256)))[..., :3]
+        assert np.abs(found.astype(int) - cv2.resize(pixels, (256, 256), interpolation=cv2.INTER_AREA)).mean() < 4
+        assert np.abs(found.astype(int) - filled)[:128, 128:].mean() < 6  # OpenSlide interpolates where it shrinks
+        convert(slide, tmp_path / "b.ome.tif")
+    with open_slide(tmp_path / "b.ome.tif") as slide:
+        assert np.abs(slide.read_to(slide.bounds, (256, 256)).astype(int) - found).mean() < 4
+
+
+def test_the_first_tile_missing_does_not_change_the_colours_of_the_others(smooth: Pixels, tmp_path: Path) -> None:
+    """The tag says RGB and the streams have JFIF's marker: seen on any of them."""
+    tiles = jpeg_tiles(smooth, colorspace="RGB", outcolorspace="YCBCR", subsampling="444")
+    write_raw_tiles(tmp_path / "a.tif", tiles, smooth.shape, "jpeg", "rgb")
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as tiff:
+        offsets = tiff.pages.first.tags["TileOffsets"]
+        offsets.overwrite([0, *offsets.value[1:]])
+    with open_slide(tmp_path / "a.tif") as slide:
+        assert off(slide.read(Box(SIDE, SIDE, 200, 100)), smooth[SIDE : SIDE + 100, SIDE : SIDE + 200]) <= 6
+        assert "JFIF" in slide.info().notes[0]
+        assert slide.native(0) is None
+
+
+def test_the_largest_value_stated_for_the_slide_holds_for_its_levels_and_for_streamed_strips(
+    tissue: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = np.rint(tissue * (4095 / 255)).astype(np.uint16)
+    largest = [(281, 3, 3, (4095, 4095, 4095), True)]
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tiff:
+        tiff.write(deep, photometric="rgb", tile=(SIDE, SIDE), extratags=largest, metadata=None)
+        half = np.ascontiguousarray(deep[::2, ::2])
+        tiff.write(half, photometric="rgb", tile=(SIDE, SIDE), subfiletype=1, metadata=None)
+    with open_slide(tmp_path / "a.tif") as slide:
+        assert off(slide.read_to(slide.bounds, (150, 100)), tissue[::2, ::2]) == 0
+    monkeypatch.setattr(tiff_decode, "MAX_HELD_STRIP_PX", 50_000)
+    options: Any = {"rowsperstrip": 200, "compression": "adobe_deflate", "extratags": largest}
+    tifffile.imwrite(tmp_path / "b.tif", deep, photometric="rgb", **options)
+    assert off(read(tmp_path / "b.tif"), tissue) == 0
+
+
+def test_a_palette_of_values_times_256_is_exact(tissue: Pixels, tmp_path: Path) -> None:
+    palette = np.random.default_rng(7).integers(0, 256, (3, 256), np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", tissue[..., 0], photometric="palette", colormap=palette << 8)
+    assert np.array_equal(read(tmp_path / "a.tif"), palette.T[tissue[..., 0]])
+
+
+def test_a_turned_picture_is_shown_as_stored_and_that_is_said(tissue: Pixels, tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", tissue, photometric="rgb", extratags=[(274, 3, 1, 6, True)])
+    with open_slide(tmp_path / "a.tif") as slide:
+        assert np.array_equal(slide.read(slide.bounds), tissue)
+        assert "orientation 6" in slide.info().notes[0]
+
+
+def test_a_profile_that_is_none_of_rgb_is_left_out_and_that_is_said(tissue: Pixels, tmp_path: Path) -> None:
+    grey = b"\0" * 16 + b"GRAY" + b"\0" * 108
+    tifffile.imwrite(tmp_path / "a.tif", tissue[..., 0], photometric="minisblack", iccprofile=grey)
+    with open_slide(tmp_path / "a.tif", icc="srgb") as slide:
+        assert slide.header.icc_profile is None
+        assert "GRAY" in " ".join(slide.info().notes)
+
+
+def test_a_slide_beyond_four_gigabytes_with_four_byte_numbers_is_left_to_openslide(tmp_path: Path) -> None:
+    """Hamamatsu's NDPI: its first directory may lie where the 32 bits of the header cannot point."""
+    path = tmp_path / "a.ndpi"
+    with path.open("wb") as stream:
+        stream.write(struct.pack("<2sHQ", b"II", 42, (1 << 32) + 64))
+        stream.truncate((1 << 32) + 4096)
+    check_chain(path)

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,27 +19,48 @@ from wsi.source import Source
 def writing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it takes the name, on failure it is removed.
 
-    Works for a file or a folder (a Zarr store). Leftovers of a killed process with the same target are
-    removed first. The ending is kept, since writers choose formats by it.
+    So are folders above it that were made for it. Works for a file or a folder (a Zarr store). Leftovers of a killed
+    process with the same target are removed first. The ending is kept, since writers choose formats by it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     stem, dot, ending = path.name.partition(".")
-    for leftover in path.parent.glob(f".{glob.escape(stem)}.*.partial{dot}{glob.escape(ending)}"):
-        remove(leftover)
     temporary = path.with_name(f".{stem}.{os.getpid()}.partial{dot}{ending}")
+    with _folder_for(path):
+        for leftover in path.parent.glob(f".{glob.escape(stem)}.*.partial{dot}{glob.escape(ending)}"):
+            remove(leftover)
+        try:
+            yield temporary
+            if temporary.is_dir():
+                remove(path)
+            os.replace(temporary, path)
+        finally:
+            remove(temporary)
+
+
+@contextmanager
+def _folder_for(path: Path) -> Iterator[None]:
+    """Make the folders above `path`; on failure those that were made are removed, if nothing lies in them."""
+    made = [folder for folder in path.parents if not folder.exists()]
     try:
-        yield temporary
-        if temporary.is_dir():
-            remove(path)
-        os.replace(temporary, path)
-    finally:
-        remove(temporary)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def refuse_overwriting(out: Path, source: Source) -> None:
-    """Raise InputError where writing `out` would replace the slide that is being read."""
-    if isinstance(source, Path) and out.exists() and out.samefile(source):
+    """Raise InputError where writing `out` would replace or alter the slide that is being read."""
+    if not isinstance(source, Path):
+        return
+    target, slide = out.resolve(), source.resolve()
+    if target == slide or (out.exists() and out.samefile(source)):
         raise InputError(f"{out}: is the slide itself; give another name to write to")
+    if target in slide.parents:
+        raise InputError(f"{out}: the slide {source} lies inside, and would be deleted; give another name to write to")
+    if slide in target.parents:
+        raise InputError(f"{out}: lies inside the slide {source}; give a name outside of it")
 
 
 def remove(path: Path) -> None:

@@ -98,8 +98,7 @@ def convert(
     target_of(out, options.target)
     plan = _copy_plan(slide, options)
     needed = _needed_bytes(slide, options, plan)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(out.parent).free
+    free = _free_bytes(out)
     if free < needed:
         raise SlideError(
             f"{out}: {needed / 1e9:.1f} GB needed to convert {slide.name}, {free / 1e9:.1f} GB free; make room"
@@ -120,7 +119,7 @@ def convert(
     except OSError as error:
         raise SlideError(
             f"{out}: cannot be written ({error.strerror or error}); converting {slide.name} takes up to "
-            f"{needed / 1e9:.1f} GB, {shutil.disk_usage(out.parent).free / 1e9:.1f} GB are free; nothing was kept"
+            f"{needed / 1e9:.1f} GB, {_free_bytes(out) / 1e9:.1f} GB are free; nothing was kept"
         ) from error
 
 
@@ -145,6 +144,11 @@ def _needed_bytes(slide: Slide, options: ConvertOptions, plan: CopyPlan | None) 
         per_px = 1 if (options.quality or 0) <= 90 else 2
     copied = slide.path.stat().st_size if plan is not None and isinstance(slide.path, Path) else 0
     return int(pixels * per_px) + copied
+
+
+def _free_bytes(out: Path) -> int:
+    """Where `out` is to lie, whose folder need not be there yet."""
+    return shutil.disk_usage(next(folder for folder in out.absolute().parents if folder.exists())).free
 
 
 def _facts(slide: Slide, options: ConvertOptions) -> Facts:

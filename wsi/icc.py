@@ -14,6 +14,22 @@ from wsi.errors import SlideError
 # "as-is": pixels as they are stored, whatever the profile says.
 Icc: TypeAlias = Literal["as-is", "srgb"]
 
+# The data colour space in a profile's header.
+_RGB = b"RGB "
+
+
+def rgb_profile(profile: bytes | None) -> bytes | None:
+    """The profile, if it is one of RGB values; None for those of grey or CMYK, which say nothing about RGB."""
+    return profile if profile and profile[16:20] == _RGB else None
+
+
+def profile_notes(profile: bytes | None) -> tuple[str, ...]:
+    """For people: that `rgb_profile` left the profile out, and what it is for; empty where it did not."""
+    if not profile or profile[16:20] == _RGB:
+        return ()
+    space = profile[16:20].decode("latin-1").strip() or "nothing"
+    return (f"its colour profile is for {space}, not for RGB: left out",)
+
 
 class ToSrgb:
     """Turns the colours that an ICC profile describes into sRGB, with the profile's own rendering intent."""

@@ -15,6 +15,8 @@ from wsi.geometry import Level
 # mpp = 25,400 / dpi: 72, 96 and 150 dpi are what programs write when they know nothing. Nothing that is
 # called a whole slide is coarser than this, so such a resolution is treated as missing, and said so.
 COARSEST_CREDIBLE_MPP = 50.0
+# Light resolves 0.2 µm: what is finer than this by far is a unit mistaken for another.
+FINEST_CREDIBLE_MPP = 0.01
 # Limits checked before anything is allocated: a small file can declare an enormous tile.
 MAX_TILE_PX = 64 * 1024 * 1024
 # A file whose native tiles are larger is no better at random than one in strips: it is converted.
@@ -56,6 +58,7 @@ class NativeTiles:
 
     compression, photometric, predictor: the TIFF tags' values; subsampling: (horizontal, vertical) of YCbCr.
     raw: row * columns + col → the tile's bytes; empty where the file has none (such a tile is white).
+    complete: the file has all of them.
     """
 
     tile_width: int
@@ -67,6 +70,7 @@ class NativeTiles:
     predictor: int
     subsampling: tuple[int, int] | None
     jpeg_tables: bytes | None
+    complete: bool
     raw: Callable[[int], bytes]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wsi.errors import SlideError
-from wsi.readers.base import COARSEST_CREDIBLE_MPP, MAX_LEVELS
+from wsi.readers.base import COARSEST_CREDIBLE_MPP, FINEST_CREDIBLE_MPP, MAX_LEVELS
 
 _VERSIONS = ("0.4", "0.5")
 
@@ -42,12 +42,14 @@ class Multiscale:
     axes: "x", "y", "c" (the channels, whatever they are called) or another name, in the arrays' order.
     paths: levels as listed. mpp: (x, y) µm per px of each listed level; None where the file does not say it.
     brightest: largest value that a channel can have by its display window; None where not stated.
+    omero: what the file says of its channels, as it is.
     """
 
     axes: tuple[str, ...]
     paths: tuple[str, ...]
     mpp: tuple[tuple[float, float] | None, ...]
     brightest: float | None
+    omero: Any
     name: str
     notes: tuple[str, ...]
 
@@ -85,11 +87,13 @@ def multiscale_of(attributes: dict[str, Any], where: str) -> Multiscale:
         raise SlideError(f"{where}: lists {count} levels, 1 to {MAX_LEVELS} are read; its metadata are damaged")
     um = _um_per_unit(found["axes"])
     mpp = tuple(_mpp(axes, um, dataset, found) for dataset in datasets)
+    omero = ome.get("omero", attributes.get("omero"))
     return Multiscale(
         axes=axes,
         paths=tuple(str(dataset["path"]) for dataset in datasets),
         mpp=mpp,
-        brightest=_brightest(ome.get("omero", attributes.get("omero"))),
+        brightest=_brightest(omero),
+        omero=omero,
         name=str(found.get("name") or ""),
         notes=(f"the first of {len(listed)} images in this group",) if len(listed) > 1 else (),
     )
@@ -99,8 +103,9 @@ def credible_mpp(mpp: tuple[float, float] | None) -> tuple[tuple[float, float] |
     """(mpp or None, why it is unknown)."""
     if mpp is None:
         return None, ("no scale with a unit of length on x and y: mpp unknown",)
-    if max(mpp) > COARSEST_CREDIBLE_MPP:
-        return None, (f"a scale of {max(mpp):g} µm per px is not credible; mpp taken as unknown",)
+    for side in mpp:
+        if not FINEST_CREDIBLE_MPP <= side <= COARSEST_CREDIBLE_MPP:
+            return None, (f"a scale of {side:g} µm per px is not credible; mpp taken as unknown",)
     return mpp, ()
 
 

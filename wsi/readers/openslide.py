@@ -10,8 +10,16 @@ from numpy.typing import NDArray
 
 from wsi.errors import SlideError
 from wsi.geometry import Level, downsample_of
+from wsi.icc import profile_notes, rgb_profile
 from wsi.readers.alpha import over_white
-from wsi.readers.base import COARSEST_CREDIBLE_MPP, MAX_SLIDE_SIDE_PX, MAX_TILE_PX, Header, NativeTiles
+from wsi.readers.base import (
+    COARSEST_CREDIBLE_MPP,
+    FINEST_CREDIBLE_MPP,
+    MAX_SLIDE_SIDE_PX,
+    MAX_TILE_PX,
+    Header,
+    NativeTiles,
+)
 
 # One bounded cache for all handles of the process: a cache per handle grows with the number of open slides.
 _CACHE = openslide.OpenSlideCache(64 * 1024 * 1024)
@@ -97,14 +105,15 @@ def _header(slide: openslide.OpenSlide) -> Header:
         int(properties.get(openslide.PROPERTY_NAME_BOUNDS_X, 0)),
         int(properties.get(openslide.PROPERTY_NAME_BOUNDS_Y, 0)),
     )
-    profile = slide.color_profile
+    colours = slide.color_profile
+    profile = colours.tobytes() if colours else None
     return Header(
         levels=levels,
         mpp=mpp,
         objective_power=power,
         bounds_offset=offset,
-        icc_profile=profile.tobytes() if profile else None,
-        notes=notes,
+        icc_profile=rgb_profile(profile),
+        notes=notes + profile_notes(profile),
         description=properties.get(openslide.PROPERTY_NAME_COMMENT, ""),
     )
 
@@ -113,9 +122,11 @@ def _mpp(x: str | None, y: str | None) -> tuple[tuple[float, float] | None, tupl
     found = (_number(x), _number(y))
     if found[0] is None or found[1] is None:
         return None, ()
-    if max(found[0], found[1]) > COARSEST_CREDIBLE_MPP:
-        return None, (f"mpp {found[0]:g} in the file is not credible; taken as unknown",)
-    return (found[0], found[1]), ()
+    mpp = (found[0], found[1])
+    for side in mpp:
+        if not FINEST_CREDIBLE_MPP <= side <= COARSEST_CREDIBLE_MPP:
+            return None, (f"mpp {side:g} in the file is not credible; taken as unknown",)
+    return mpp, ()
 
 
 def _number(text: str | None) -> float | None:

@@ -10,7 +10,8 @@ from typing import Any
 
 from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin
 
-from wsi.readers.base import COARSEST_CREDIBLE_MPP
+from wsi.icc import profile_notes, rgb_profile
+from wsi.readers.base import COARSEST_CREDIBLE_MPP, FINEST_CREDIBLE_MPP
 from wsi.readers.declared import Bytes, boxes
 
 # The classes themselves and not Image.open, which refuses large pictures by a limit that is not ours.
@@ -75,12 +76,12 @@ def _about(info: dict[str, Any]) -> About:
     turned = _TURNED.get(exif.get(_ORIENTATION, 1))
     if turned:
         notes += (f"EXIF says to show it {turned}: left as stored, and coordinates are those of the stored picture",)
-    icc, space = info.get("icc_profile"), (info.get("icc_profile") or b"")[16:20]
-    if icc and space != b"RGB ":
-        notes += (f"its colour profile is for {space.decode('latin-1').strip() or 'nothing'}, not for RGB: left out",)
-        icc = None
+    profile = info.get("icc_profile")
+    notes += profile_notes(profile)
     text = exif.get(_DESCRIPTION) or info.get("comment") or info.get("Description") or ""
-    return About(mpp, icc, text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text), notes)
+    return About(
+        mpp, rgb_profile(profile), text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text), notes
+    )
 
 
 def _mpp(dpi: Any) -> tuple[tuple[float, float] | None, tuple[str, ...]]:
@@ -88,8 +89,12 @@ def _mpp(dpi: Any) -> tuple[tuple[float, float] | None, tuple[str, ...]]:
     if len(sides) != 2 or not all(0 < side < float("inf") for side in sides):
         return None, ()
     mpp = (25_400 / sides[0], 25_400 / sides[1])
-    if max(mpp) <= COARSEST_CREDIBLE_MPP:
+    if min(mpp) >= FINEST_CREDIBLE_MPP and max(mpp) <= COARSEST_CREDIBLE_MPP:
         return mpp, ()
+    if min(mpp) < FINEST_CREDIBLE_MPP:
+        return None, (
+            f"the file says {max(sides):g} dots per inch, which no microscope resolves; mpp taken as unknown",
+        )
     return None, (f"the file says {sides[0]:.0f} dots per inch, a program's default and no mpp; taken as unknown",)
 
 

@@ -34,9 +34,11 @@ class StreamedPicture:
     of which it holds a strip in its compressed form.
     """
 
-    def __init__(self, path: Path, width: int, height: int) -> None:
+    def __init__(self, path: Path, width: int, height: int, full_scale: int = 65_535) -> None:
+        """full_scale: the value of full intensity where samples have 16 bits."""
         self._path = path
         self._size = width, height
+        self._full_scale = full_scale
         self._strips: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
         self._image: pyvips.Image | None = None
         self._region: pyvips.Region | None = None
@@ -75,7 +77,7 @@ class StreamedPicture:
                 f"{self._path}: rows {top} to {top + count} cannot be decoded ({_one_line(error)}); "
                 "the file is damaged, copy it again from its source"
             ) from error
-        strip = _rgb(raw, self._image, count)
+        strip = _rgb(raw, self._image, count, self._full_scale)
         self._next = index + 1
         self._strips[index] = strip
         while len(self._strips) * strip.nbytes > _KEPT_BYTES and len(self._strips) > 1:
@@ -104,12 +106,12 @@ class StreamedPicture:
             self._strips.clear()
 
 
-def _rgb(raw: bytes, image: pyvips.Image, rows: int) -> NDArray[np.uint8]:
+def _rgb(raw: bytes, image: pyvips.Image, rows: int, full_scale: int) -> NDArray[np.uint8]:
     shape = rows, image.width, image.bands
     if image.format == "uchar":
         eight = np.frombuffer(raw, np.uint8).reshape(shape)
     else:
-        eight = depth_lut(65_535)[np.frombuffer(raw, np.uint16).reshape(shape)]
+        eight = depth_lut(full_scale)[np.frombuffer(raw, np.uint16).reshape(shape)]
     return rgb_of_cmyk(eight) if image.interpretation == "cmyk" else rgb_of(eight)
 
 

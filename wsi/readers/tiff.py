@@ -8,20 +8,22 @@ import struct
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
 from tifffile import PHOTOMETRIC
 
 from wsi.errors import SlideError
+from wsi.icc import profile_notes, rgb_profile
 from wsi.readers import cache
 from wsi.readers.base import MAX_RANDOM_TILE_PX, Header, NativeTiles
 from wsi.readers.canvas import Canvas
 from wsi.readers.streamed import StreamedPicture
 from wsi.readers.tiff_decode import is_streamed
 from wsi.readers.tiff_meta import mpp_of, objective_power_of
-from wsi.readers.tiff_pages import MAGIC, check_chain, level_pages, named_pages
-from wsi.readers.tiff_pixels import pixel_notes, unsupported
+from wsi.readers.tiff_pages import MAGIC, check_chain, level_pages, mask_notes, named_pages
+from wsi.readers.tiff_pixels import full_scale_of, pixel_notes, unsupported
 from wsi.readers.tiff_planes import Plane, plane_of
 
 _serial = itertools.count()
@@ -54,12 +56,15 @@ class TiffReader:
         planes: tuple[Plane, ...],
         associated: dict[str, int],
         streamed: StreamedPicture | None = None,
+        *,
+        fills: bool = False,
     ) -> None:
         self.header = header
         self._path = path
         self._planes = planes
         self._associated = associated
         self._streamed = streamed
+        self._fills = fills
         self._serial = next(_serial)
         self._file = os.open(path, os.O_RDONLY)
 
@@ -99,19 +104,20 @@ class TiffReader:
             raise SlideError(f"{path}: {reason}; convert it to 8-bit RGB TIFF first")
         planes = tuple(plane_of(path, page, first) for page in pages)
         mpp, notes = mpp_of(tiff, first)
-        icc = first.tags.valueof("InterColorProfile")
+        tag = first.tags.valueof("InterColorProfile")
+        icc = tag if isinstance(tag, bytes) else None
         header = Header(
             levels=tuple(plane.level for plane in planes),
             mpp=mpp,
-            objective_power=objective_power_of(tiff),
-            icc_profile=bytes(icc) if isinstance(icc, bytes) else None,
+            objective_power=objective_power_of(tiff, first),
+            icc_profile=rgb_profile(icc),
             random_access=bool(first.is_tiled) and planes[0].tile_width * planes[0].tile_height <= MAX_RANDOM_TILE_PX,
-            notes=(*notes, *pixel_notes(first)),
+            notes=(*notes, *pixel_notes(first), *profile_notes(icc), *mask_notes(tiff)),
             description=str(first.description),
         )
         width, height = planes[0].level.width, planes[0].level.height
-        streamed = StreamedPicture(path, width, height) if is_streamed(first) else None
-        return cls(path, header, planes, named_pages(tiff, pages), streamed)
+        streamed = StreamedPicture(path, width, height, full_scale_of(first)) if is_streamed(first) else None
+        return cls(path, header, planes, named_pages(tiff, pages), streamed, fills=bool(tiff.is_svs))
 
     def read_level(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         """See `Reader.read_level`."""
@@ -128,7 +134,7 @@ class TiffReader:
         def place(indices: Sequence[int]) -> None:
             held = [cache.CACHE.get((self.name, self._serial, level, index)) for index in indices]
             missing = [index for index, tile in zip(indices, held, strict=True) if tile is None]
-            raws = iter(plane.read(self._file, missing))
+            raws = iter(self._raws(plane, missing))
             for index, tile in zip(indices, held, strict=True):
                 part = plane.part(index, x, y, width, height)
                 # A tile used whole will not be asked for again by a reader that walks on; keeping it would only push
@@ -139,11 +145,17 @@ class TiffReader:
 
         return cache.in_chunks(place, plane.touched(x, y, width, height))
 
+    def _raws(self, plane: Plane, indices: Sequence[int]) -> list[list[bytes]]:
+        try:
+            return plane.read(self._file, indices)
+        except EOFError as error:
+            raise SlideError(f"{self._path}: truncated ({error}); copy it again from its source") from error
+
     def _decoded(self, level: int, index: int, raws: Sequence[bytes], *, keep: bool) -> NDArray[np.uint8]:
         """(h, w, 3) RGB of a native tile. Without `keep` it is this thread's only until its next tile."""
         plane = self._planes[level]
         if not all(raws):
-            return np.full((plane.tile_height, plane.tile_width, 3), 255, np.uint8)
+            return self._missing(level, index)
         try:
             tile = plane.decode(raws, index, not keep)
         except Exception as error:  # Codecs raise their own kinds, one per codec.
@@ -155,10 +167,30 @@ class TiffReader:
             cache.CACHE.put((self.name, self._serial, level, index), tile)
         return tile
 
+    def _missing(self, level: int, index: int) -> NDArray[np.uint8]:
+        """A tile that the file leaves out: glass, so white. Only Aperio means something else in a reduced level.
+
+        There the scanner did not get round to it, and it is made from the finer level, as OpenSlide makes it.
+        """
+        plane = self._planes[level]
+        tile = np.full((plane.tile_height, plane.tile_width, 3), 255, np.uint8)
+        if level == 0 or not self._fills:
+            return tile
+        finer = self._planes[level - 1].level
+        scale = (finer.width / plane.level.width, finer.height / plane.level.height)
+        row, column = divmod(index, plane.columns)
+        x, y = column * plane.tile_width, row * plane.tile_height
+        width, height = min(plane.tile_width, plane.level.width - x), min(plane.tile_height, plane.level.height - y)
+        left, right = round(x * scale[0]), min(round((x + width) * scale[0]), finer.width)
+        top, bottom = round(y * scale[1]), min(round((y + height) * scale[1]), finer.height)
+        pixels = self.read_level(level - 1, left, top, right - left, bottom - top)
+        tile[:height, :width] = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+        return tile
+
     def native(self, level: int) -> NativeTiles | None:
         """See `Reader.native`."""
         plane = self._planes[level]
-        return plane.native(raw=lambda index: plane.read(self._file, [index])[0][0]) if plane.native else None
+        return plane.native(raw=lambda index: self._raws(plane, [index])[0][0]) if plane.native else None
 
     def associated(self) -> dict[str, NDArray[np.uint8]]:
         """See `Reader.associated`."""

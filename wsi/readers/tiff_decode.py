@@ -18,7 +18,7 @@ from wsi.errors import SlideError
 from wsi.readers.base import MAX_HELD_STRIP_PX
 from wsi.readers.declared import declared_size
 from wsi.readers.tiff_lzw import lzw_rgb
-from wsi.readers.tiff_pixels import JPEG, JPEG_2000, SELF_SIZED, Colours, colours_of, to_rgb
+from wsi.readers.tiff_pixels import JPEG, JPEG_2000, SELF_SIZED, Colours, colours_of, is_jfif, to_rgb
 from wsi.readers.tiff_ycbcr import YCbCr
 
 # (bytes of each channel's tile, or of the one that holds them all; index; may the tile be overwritten by this thread's
@@ -44,9 +44,9 @@ _LARGEST_GROWTH = 65_536
 _MODEST_BYTES = 256 << 20
 
 
-def decoder_of(page: tifffile.TiffPage, tile_height: int, tile_width: int) -> Decode:
-    """How the page's tiles are decoded, without tifffile's file handle: it is closed by then."""
-    colours, segment = colours_of(page), Segment.of(page, tile_height, tile_width)
+def decoder_of(page: tifffile.TiffPage, first: tifffile.TiffPage, tile_height: int, tile_width: int) -> Decode:
+    """How the page's tiles are decoded, without tifffile's file handle: it is closed by then. `first` is level 0."""
+    colours, segment = colours_of(page, first), Segment.of(page, tile_height, tile_width)
     if _is_plain_jpeg(page, colours):
         return _jpeg(page, segment)
     decode = _samples_of(page, segment)
@@ -124,15 +124,17 @@ def _jpeg(page: tifffile.TiffPage, segment: Segment) -> Decode:
     """
     tables = page.jpegtables
     # Aperio marks JPEG that holds RGB by the tag alone. With a JFIF marker the data are YCbCr, whatever the tag says.
-    space = "RGB" if page.photometric == PHOTOMETRIC.RGB and not page.is_jfif else None
+    rgb = page.photometric == PHOTOMETRIC.RGB
     shape, is_strip = (segment.height, segment.width, 3), not page.is_tiled
-    decode = partial(imagecodecs.jpeg8_decode, tables=tables, colorspace=space, outcolorspace="RGB")
+    plain = partial(imagecodecs.jpeg8_decode, tables=tables, outcolorspace="RGB")
+    as_rgb = partial(plain, colorspace="RGB")
 
     def decoded(raws: Sequence[bytes], index: int, passing: bool) -> NDArray[np.uint8]:
         _check_end(raws[0])
         if is_strip:
             segment.check_growth(len(raws[0]), index, page)
         out = _scratch(shape) if passing else np.empty(shape, np.uint8)
+        decode = as_rgb if rgb and not is_jfif(raws[0]) else plain
         try:
             return decode(raws[0], out=out)
         except ValueError:
@@ -166,7 +168,7 @@ def _samples_of(page: tifffile.TiffPage, segment: Segment) -> Samples:
     if page.photometric == PHOTOMETRIC.YCBCR and page.compression not in SELF_SIZED:
         return _ycbcr_samples(page, segment)
     if is_raw(page):
-        return _raw_rows(page, segment.width)
+        return _raw_rows(page, segment)
     if _is_lzw_rgb(page):
         return partial(_lzw_samples, page, segment)
     decode, tables = page.decode, page.jpegtables
@@ -259,6 +261,14 @@ def is_streamed(page: tifffile.TiffPage) -> bool:
     return large and plain and not page.extrasamples and page.index == 0
 
 
-def _raw_rows(page: tifffile.TiffPage, width: int) -> Samples:
-    dtype = np.dtype(f"{page.parent.byteorder}u{page.bitspersample // 8}")
-    return lambda raw, _: np.frombuffer(raw, dtype).reshape(-1, width, page.samplesperpixel)
+def _raw_rows(page: tifffile.TiffPage, segment: Segment) -> Samples:
+    dtype, samples = np.dtype(f"{page.parent.byteorder}u{page.bitspersample // 8}"), int(page.samplesperpixel)
+
+    def rows(raw: bytes, index: int) -> NDArray[Any]:
+        needed = min(segment.height, segment.page_height - index * segment.height)
+        size = needed * segment.width * samples * dtype.itemsize
+        if len(raw) < size:
+            raise SlideError(f"{len(raw):,} bytes in it, {size:,} needed")
+        return np.frombuffer(raw[:size], dtype).reshape(needed, segment.width, samples)
+
+    return rows

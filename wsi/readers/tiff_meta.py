@@ -7,10 +7,10 @@ import re
 
 import tifffile
 
-from wsi.readers.base import COARSEST_CREDIBLE_MPP
+from wsi.readers.base import COARSEST_CREDIBLE_MPP, FINEST_CREDIBLE_MPP
+from wsi.readers.tiff_ome import ome_images
 
 Mpp = tuple[float, float]
-_UM_PER_UNIT = {"µm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
 _NUMBER = r"([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)"
 
 
@@ -21,21 +21,27 @@ def mpp_of(tiff: tifffile.TiffFile, first: tifffile.TiffPage) -> tuple[Mpp | Non
         return _credible((found, found)) if found else (None, ())
     if tiff.is_philips:
         return _credible(_philips_mpp(tiff.pages.first.description))
-    mpp = _ome_mpp(tiff.ome_metadata) if tiff.is_ome else None
-    return _credible(mpp or _resolution_mpp(first))
+    images = ome_images(tiff)
+    if images:
+        # Of this image alone: a macro's µm per px are not the slide's.
+        image = images.get(int(first.index))
+        return _credible((image.mpp if image else None) or _resolution_mpp(first))
+    return _credible(_resolution_mpp(first))
 
 
-def objective_power_of(tiff: tifffile.TiffFile) -> float | None:
+def objective_power_of(tiff: tifffile.TiffFile, first: tifffile.TiffPage) -> float | None:
     """Objective magnification where Aperio's text or the OME-XML states it."""
     if tiff.is_svs:
         return _aperio_number(tiff.pages.first.description, "AppMag")
-    found = re.search(rf'NominalMagnification="{_NUMBER}"', tiff.ome_metadata or "")
-    return _positive(found[1]) if found else None
+    image = ome_images(tiff).get(int(first.index))
+    return image.objective_power if image else None
 
 
 def _credible(mpp: Mpp | None) -> tuple[Mpp | None, tuple[str, ...]]:
-    if mpp is None or max(mpp) <= COARSEST_CREDIBLE_MPP:
+    if mpp is None or FINEST_CREDIBLE_MPP <= min(mpp) <= max(mpp) <= COARSEST_CREDIBLE_MPP:
         return mpp, ()
+    if min(mpp) < FINEST_CREDIBLE_MPP:
+        return None, (f"the file says {min(mpp):.2g} µm per px, finer than any microscope; taken as unknown",)
     dpi = 25_400 / mpp[0]
     return None, (f"the file says {dpi:.0f} dots per inch, a program's default and no mpp; taken as unknown",)
 
@@ -50,19 +56,6 @@ def _philips_mpp(xml: str) -> Mpp | None:
     found = re.search(rf'"DICOM_PIXEL_SPACING"[^>]*>\s*(?:"|&quot;){_NUMBER}\D+?{_NUMBER}(?:"|&quot;)', xml)
     rows, columns = (_positive(found[1]), _positive(found[2])) if found else (None, None)
     return None if rows is None or columns is None else (columns * 1000, rows * 1000)
-
-
-def _ome_mpp(xml: str | None) -> Mpp | None:
-    sides = []
-    for axis in "XY":
-        size = re.search(rf'\bPhysicalSize{axis}="{_NUMBER}"', xml or "")
-        unit = re.search(rf'\bPhysicalSize{axis}Unit="([^"]+)"', xml or "")
-        scale = _UM_PER_UNIT.get(unit[1] if unit else "µm")
-        value = _positive(size[1]) if size else None
-        if value is None or scale is None:
-            return None
-        sides.append(value * scale)
-    return sides[0], sides[1]
 
 
 def _resolution_mpp(page: tifffile.TiffPage) -> Mpp | None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import operator
+import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 import tifffile
+from tifffile import PHOTOMETRIC
 
 from wsi.errors import SlideError
 from wsi.geometry import downsample_of
 from wsi.readers.base import LARGEST_ASSOCIATED_PX, MAX_LEVELS, MAX_SLIDE_SIDE_PX, MAX_STRIP_PX, MAX_TILE_PX
 from wsi.readers.tiff_decode import is_streamed, tile_size
+from wsi.readers.tiff_ome import ome_images
 from wsi.readers.tiff_pixels import unsupported
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -39,8 +42,13 @@ def check_chain(path: Path) -> None:
 
 
 def _chain(stream: BinaryIO) -> Iterator[int]:
-    """Offsets of the pages, as far as they can be followed. TIFF 6.0, section 2; BigTIFF has 8-byte numbers."""
+    """Offsets of the pages, as far as they can be followed. TIFF 6.0, section 2; BigTIFF has 8-byte numbers.
+
+    A TIFF of more than 4 GiB with 4-byte numbers is Hamamatsu's NDPI, which has a way of its own to go beyond them.
+    """
     head = stream.read(16)
+    if head[2:4] in (b"*\0", b"\0*") and os.fstat(stream.fileno()).st_size > 1 << 32:
+        return
     order, big = ("<" if head[:2] == b"II" else ">"), head[2:4] in (b"+\0", b"\0+")
     number, count, entry, start = ("Q", "Q", 20, 8) if big else ("I", "H", 12, 4)
     number, count = order + number, order + count
@@ -79,12 +87,26 @@ def _levels(tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
     if not first.is_tiled:
         return [first]
     reduced = [page.aspage() for page in first.pages] if first.pages else []
+    images = ome_images(tiff)
     levels = [first]
     for page in sorted([*reduced, *chain], key=lambda page: -int(page.imagewidth)):
-        smaller = page.imagewidth < levels[-1].imagewidth and page.is_tiled
-        if smaller and not unsupported(page) and _reduces(page, first):
+        smaller = page.imagewidth < levels[-1].imagewidth and page.is_tiled and _reduces(page, first)
+        said = page.is_subifd or _is_said_to_be_reduced(tiff, page, images)
+        if smaller and said and page.samplesperpixel == first.samplesperpixel and not unsupported(page):
             levels.append(page)
     return levels
+
+
+def _is_said_to_be_reduced(tiff: tifffile.TiffFile, page: tifffile.TiffPage, images: Mapping[int, object]) -> bool:
+    """A page of the chain is a level: its tag says so, or in Aperio's files nothing says otherwise.
+
+    Its shape alone does not make it one: a label, a macro or a map of probabilities may have the slide's shape too.
+    """
+    if page.index in images or is_transparency(page):
+        return False
+    if tiff.is_svs:
+        return _name_in(page.description) is None and int(page.subfiletype) not in _APERIO_NAMES
+    return bool(page.is_reduced)
 
 
 def _area_px(page: tifffile.TiffPage) -> int:
@@ -108,35 +130,48 @@ def named_pages(tiff: tifffile.TiffFile, levels: list[tifffile.TiffPage]) -> dic
     By Aperio's second line of text, Philips' description, a page's name, or the image's name in OME-XML.
     """
     own = {page.offset for page in levels}
-    images = _ome_image_names(tiff)
+    images = ome_images(tiff)
     found: dict[str, int] = {}
     for page in (page.aspage() for page in tiff.pages):
         if page.offset in own or not 0 < _area_px(page) <= LARGEST_ASSOCIATED_PX or unsupported(page):
             continue
-        words = " ".join((page.description[:300], str(page.tags.valueof("PageName") or ""), images.get(page.index, "")))
-        name = next((name for name in ("label", "macro", "thumbnail") if name in words.lower()), None)
+        image = images.get(int(page.index))
+        name = _name_in(f"{page.description[:300]} {page.tags.valueof('PageName') or ''} {image.name if image else ''}")
         if name is None and tiff.is_svs and not page.is_tiled:
-            name = {1: "label", 9: "macro"}.get(int(page.subfiletype), "thumbnail")
+            name = _APERIO_NAMES.get(int(page.subfiletype), "thumbnail")
         if name is not None:
             found.setdefault(name, int(page.index))
     return found
 
 
-def _ome_image_names(tiff: tifffile.TiffFile) -> dict[int, str]:
-    """Name of the OME image by the index of its first page."""
-    if not tiff.is_ome:
-        return {}
-    return {int(series.keyframe.index): series.name for series in tiff.series if isinstance(series.keyframe.index, int)}
+# Of NewSubfileType, as Aperio uses it.
+_APERIO_NAMES = {1: "label", 9: "macro"}
+
+
+def _name_in(words: str) -> str | None:
+    return next((name for name in ("label", "macro", "thumbnail") if name in words.lower()), None)
 
 
 def _check_planes(path: Path, tiff: tifffile.TiffFile, first: tifffile.TiffPage) -> None:
     """Raise SlideError where the picture is spread over several pages: shown alone, the first would look right."""
-    same = sum(page.aspage().shape == first.shape for page in tiff.pages) if first.is_tiled else 1
+    pages = [page.aspage() for page in tiff.pages]
+    same = sum(page.shape == first.shape and not is_transparency(page) for page in pages)
     if same > 1:
         raise SlideError(
             f"{path}: {same} pages of {first.imagewidth} × {first.imagelength} px (channels, depths or times), "
             "not one colour picture; write one RGB plane to a file of its own"
         )
+
+
+def is_transparency(page: tifffile.TiffPage) -> bool:
+    """The page says which pixels of another are transparent."""
+    return bool(page.is_mask) or page.photometric == PHOTOMETRIC.MASK
+
+
+def mask_notes(tiff: tifffile.TiffFile) -> tuple[str, ...]:
+    """For people: that a mask was left out."""
+    masked = any(is_transparency(page.aspage()) for page in tiff.pages)
+    return ("its transparency mask is ignored",) if masked else ()
 
 
 def _check_size(path: Path, page: tifffile.TiffPage) -> None:

@@ -90,11 +90,14 @@ def unsupported(page: tifffile.TiffPage) -> str | None:
     return None
 
 
-def colours_of(page: tifffile.TiffPage) -> Colours:
-    """How the page's samples become RGB. The page must not be `unsupported`."""
+def colours_of(page: tifffile.TiffPage, first: tifffile.TiffPage) -> Colours:
+    """How the page's samples become RGB. `first` is level 0, whose full intensity is that of every level.
+
+    Neither page may be `unsupported`.
+    """
     palette = page.photometric == PHOTOMETRIC.PALETTE
     alpha = next((i for i, kind in enumerate(page.extrasamples) if kind in _ALPHAS), None)
-    full_scale = _full_scale(page)
+    full_scale = full_scale_of(first if first.bitspersample == page.bitspersample else page)
     return Colours(
         photometric=int(page.photometric),
         full_scale=full_scale,
@@ -113,15 +116,18 @@ def pixel_notes(page: tifffile.TiffPage) -> tuple[str, ...]:
     """What is altered when the page is shown as 8-bit RGB, for people."""
     notes = []
     if page.bitspersample > 8:
-        notes.append(f"{page.bitspersample} bits a channel: 0 to {_full_scale(page)} scaled to 0 to 255")
+        notes.append(f"{page.bitspersample} bits a channel: 0 to {full_scale_of(page)} scaled to 0 to 255")
     if page.photometric == PHOTOMETRIC.SEPARATED:
         notes.append("CMYK: turned into RGB by arithmetic, without its colour profile")
+    orientation = page.tags.valueof("Orientation") or 1
+    if orientation != 1:
+        notes.append(f"the file says it is turned (orientation {int(orientation)}): shown as stored")
     if any(kind in _ALPHAS for kind in page.extrasamples):
         notes.append("transparent pixels are shown over white")
     ignored = sum(kind not in _ALPHAS for kind in page.extrasamples)
     if ignored:
         notes.append(f"{ignored} channel(s) beyond the colours, of unstated meaning: ignored")
-    if page.photometric == PHOTOMETRIC.RGB and page.compression in JPEG and page.is_jfif:
+    if page.photometric == PHOTOMETRIC.RGB and holds_jfif(page):
         notes.append("the tag says RGB, the JPEG data say YCbCr (JFIF); the data are believed")
     return tuple(notes)
 
@@ -172,7 +178,7 @@ def _is_aperio_ycbcr(page: tifffile.TiffPage) -> bool:
     return page.compression == COMPRESSION.APERIO_JP2000_YCBC
 
 
-def _full_scale(page: tifffile.TiffPage) -> int:
+def full_scale_of(page: tifffile.TiffPage) -> int:
     """The value of full intensity: MaxSampleValue where it is stated and sensible, else all bits set."""
     stated = page.tags.valueof("MaxSampleValue")
     largest = (1 << int(page.bitspersample)) - 1
@@ -186,7 +192,22 @@ def _eight_bit_palette(colormap: NDArray[np.uint16]) -> NDArray[np.uint8]:
     """(3, entries) uint8. Some writers put 8-bit values where 16-bit ones belong: seen by their being small."""
     if colormap.max(initial=0) < 256:
         return colormap.astype(np.uint8)
-    return (colormap.astype(np.uint32) * 255 // 65535).astype(np.uint8)
+    return (colormap >> 8).astype(np.uint8)  # exact for both ways of writing 8 bits as 16: × 257 and × 256
+
+
+def is_jfif(jpeg: bytes) -> bool:
+    """The stream has JFIF's marker, whose colours are YCbCr by definition."""
+    return jpeg[6:10] == b"JFIF"
+
+
+def holds_jfif(page: tifffile.TiffPage) -> bool:
+    """The page's first tile that is not left out is JPEG with JFIF's marker."""
+    places = zip(page.dataoffsets, page.databytecounts, strict=False)
+    offset = next((offset for offset, count in places if offset and count > 10), None)
+    if page.compression not in JPEG or offset is None:
+        return False
+    page.parent.filehandle.seek(offset)
+    return is_jfif(page.parent.filehandle.read(10))
 
 
 def _name(kind: Any, value: int) -> str:

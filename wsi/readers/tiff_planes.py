@@ -18,7 +18,7 @@ from wsi.errors import SlideError
 from wsi.geometry import Level, downsample_of
 from wsi.readers.base import NativeTiles
 from wsi.readers.tiff_decode import Decode, decoder_of, is_raw, tile_size
-from wsi.readers.tiff_pixels import JPEG
+from wsi.readers.tiff_pixels import JPEG, holds_jfif
 
 # Tiles that lie this close in the file are read in one call, up to so many bytes: file systems of clusters answer
 # slowly, and every call hands the interpreter's lock to another thread.
@@ -67,7 +67,10 @@ class Plane:
         return [row * self.columns + column for row in rows for column in columns]
 
     def read(self, file: int, indices: Sequence[int]) -> list[list[bytes]]:
-        """For each tile the bytes of each of its channels; empty where the file leaves the tile out."""
+        """For each tile the bytes of each of its channels; empty where the file leaves the tile out.
+
+        Raises EOFError where the file was cut after it was opened.
+        """
         places = [
             (int(offsets[index]), int(counts[index]))
             for index in indices
@@ -91,6 +94,8 @@ def _read_runs(file: int, places: Sequence[tuple[int, int]]) -> list[bytes]:
                 break
             end, stop = max(end, offset + count), stop + 1
         run = os.pread(file, end - first, first)
+        if len(run) < end - first:
+            raise EOFError(f"{end - first:,} bytes are to be read at {first:,}, and the file ends after {len(run):,}")
         for number in order[start:stop]:
             offset, count = places[number]
             found[number] = run[offset - first : offset - first + count]
@@ -113,8 +118,8 @@ def plane_of(path: Path, page: tifffile.TiffPage, first: tifffile.TiffPage | Non
         columns=columns,
         offsets=offsets.reshape(channels, -1),
         counts=counts.reshape(channels, -1),
-        decode=decoder_of(page, tile_height, tile_width),
-        native=_native(page, columns, rows),
+        decode=decoder_of(page, first, tile_height, tile_width),
+        native=_native(page, columns, rows, complete=bool(counts.all())),
     )
 
 
@@ -153,9 +158,9 @@ def _cut_strip(page: tifffile.TiffPage, offset: int, tile_height: int) -> tuple[
 _COPIED = JPEG | {COMPRESSION.NONE, COMPRESSION.LZW, COMPRESSION.DEFLATE, COMPRESSION.ADOBE_DEFLATE}
 
 
-def _native(page: tifffile.TiffPage, columns: int, rows: int) -> Callable[..., NativeTiles] | None:
+def _native(page: tifffile.TiffPage, columns: int, rows: int, *, complete: bool) -> Callable[..., NativeTiles] | None:
     """What `Reader.native` says of the page, but for the bytes; None where its tiles are not to be copied."""
-    rgb = page.photometric == PHOTOMETRIC.RGB and not (page.compression in JPEG and page.is_jfif)
+    rgb = page.photometric == PHOTOMETRIC.RGB and not holds_jfif(page)
     coloured = rgb or (page.photometric == PHOTOMETRIC.YCBCR and page.compression in JPEG)
     chunky = page.samplesperpixel == 3 and page.planarconfig == PLANARCONFIG.CONTIG and page.bitspersample == 8
     plain = page.predictor in (1, 2) and page.fillorder == 1 and page.is_tiled
@@ -172,4 +177,5 @@ def _native(page: tifffile.TiffPage, columns: int, rows: int) -> Callable[..., N
         predictor=int(page.predictor),
         subsampling=page.subsampling,
         jpeg_tables=page.jpegtables,
+        complete=complete,
     )

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi.errors import SlideError
+from wsi.icc import profile_notes, rgb_profile
 from wsi.readers import cache
 from wsi.readers.base import MAX_RANDOM_TILE_PX, Header, NativeTiles
 from wsi.readers.ngff import credible_mpp
@@ -39,15 +40,15 @@ class ZarrReader:
         image = self._image
         mpp, why = credible_mpp(image.mpp)
         self._order = "".join(axis for axis in image.multiscale.axes if axis in "xyc")
-        self._lut = depth_lut(full_scale(image.multiscale)) if image.planes[0].array.dtype == np.uint16 else None
+        self._lut = depth_lut(full_scale(image.multiscale)) if image.sixteen_bits else None
         power, profile = own_facts(dict(image.group.attrs))
         self.header = Header(
             levels=tuple(plane.level for plane in image.planes),
             mpp=mpp,
             objective_power=power,
-            icc_profile=profile,
+            icc_profile=rgb_profile(profile),
             random_access=all(p.chunk_width * p.chunk_height <= MAX_RANDOM_TILE_PX for p in image.planes),
-            notes=image.notes + why,
+            notes=image.notes + why + profile_notes(profile),
             description=image.multiscale.name,
         )
 
@@ -135,6 +136,8 @@ class ZarrReader:
         order = self._order
         if "c" not in order:
             samples, order = samples[None], "c" + order
+        if self._image.rgb is not None:
+            samples = samples.take(self._image.rgb, axis=order.index("c"))
         if order[2] == "c":
             return rgb_of(samples.transpose([order.index(axis) for axis in "yxc"]))
         return rgb_of_planes(samples.transpose([order.index(axis) for axis in "cyx"]))

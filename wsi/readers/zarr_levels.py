@@ -16,6 +16,7 @@ from wsi.errors import SlideError
 from wsi.geometry import Level, downsample_of
 from wsi.readers.base import MAX_SLIDE_SIDE_PX, MAX_TILE_PX
 from wsi.readers.ngff import Multiscale, image_group, multiscale_of
+from wsi.readers.zarr_channels import rgb_order
 from wsi.readers.zarr_store import open_group
 from wsi.source import Source
 
@@ -44,11 +45,15 @@ class Plane:
 
 @dataclass(frozen=True)
 class ZarrImage:
-    """An opened image: its group, what the metadata say, the levels finest first and what was altered."""
+    """An opened image: its group, what the metadata say, the levels finest first and what was altered.
+
+    rgb: indices of the channels in the order of RGB(A); None where they lie so.
+    """
 
     group: zarr.Group
     multiscale: Multiscale
     planes: tuple[Plane, ...]
+    rgb: tuple[int, ...] | None
     mpp: tuple[float, float] | None
     notes: tuple[str, ...]
 
@@ -56,6 +61,11 @@ class ZarrImage:
     def channels(self) -> int:
         """1, 3 or 4."""
         return _channels(self.multiscale.axes, self.planes[0].array)
+
+    @property
+    def sixteen_bits(self) -> bool:
+        """Else 8."""
+        return _type_of(self.planes[0].array) == np.uint16
 
 
 def open_image(source: Source) -> ZarrImage:
@@ -74,9 +84,10 @@ def open_image(source: Source) -> ZarrImage:
     multiscale = multiscale_of(attributes, str(source))
     arrays = [_array(image, path, multiscale.axes, str(source)) for path in multiscale.paths]
     order = sorted(range(len(arrays)), key=lambda i: -math.prod(_size(multiscale.axes, arrays[i])))
-    notes = multiscale.notes + _notes(multiscale, arrays[order[0]], resorted=order != sorted(order))
+    rgb, said = rgb_order(multiscale.omero, _channels(multiscale.axes, arrays[order[0]]), str(source))
+    notes = multiscale.notes + _notes(multiscale, arrays[order[0]], resorted=order != sorted(order)) + said
     planes = _planes(multiscale.axes, [arrays[i] for i in order])
-    return ZarrImage(group, multiscale, planes, multiscale.mpp[order[0]], notes)
+    return ZarrImage(group, multiscale, planes, rgb, multiscale.mpp[order[0]], notes)
 
 
 def fingerprint_of(source: Source) -> str:
@@ -95,12 +106,17 @@ def _channels(axes: tuple[str, ...], array: Array) -> int:
     return int(array.shape[axes.index("c")]) if "c" in axes else 1
 
 
+def _type_of(array: Array) -> np.dtype[Any]:
+    """Of its values, whichever of their bytes comes first."""
+    return np.dtype(array.dtype).newbyteorder("=")
+
+
 def _array(image: zarr.Group, path: str, axes: tuple[str, ...], where: str) -> Array:
     array = image[path]
     if not isinstance(array, zarr.Array) or array.ndim != len(axes):
         raise SlideError(f"{where}: level {path!r} is no array of axes {', '.join(axes)}; its metadata are damaged")
     what = f"{where}: level {path!r}"
-    if array.dtype not in (np.uint8, np.uint16):
+    if _type_of(array) not in (np.uint8, np.uint16):
         raise SlideError(f"{what} holds pixels of type {array.dtype}; write it as uint8 or uint16")
     if _channels(axes, array) not in _COLOUR_CHANNELS:
         raise SlideError(
@@ -162,7 +178,7 @@ def _notes(multiscale: Multiscale, array: Array, *, resorted: bool) -> tuple[str
             notes.append(f"{count} pictures along axis {axis}: the first is shown")
     if _channels(multiscale.axes, array) == 4:
         notes.append("4 channels: taken as RGBA, transparent pixels are shown over white")
-    if array.dtype == np.uint16:
+    if _type_of(array) == np.uint16:
         top, by = full_scale(multiscale), "its display window" if multiscale.brightest else "the type's range"
         notes.append(f"16 bits a channel: 0 to {top} ({by}) scaled to 0 to 255")
     if resorted:

@@ -19,6 +19,7 @@ _FORMAT = {SHORT: "<u2", LONG: "<u4", LONG8: "<u8", IFD8: "<u8"}
 Tags = dict[int, tuple[int, "bytes | Sequence[int] | NDArray[np.uint64] | Fraction"]]
 
 _SUBIFDS = 330
+_LARGEST = 2**32 - 1
 
 
 class BigTiffFile:
@@ -61,8 +62,10 @@ class BigTiffFile:
 
 
 def rational(value: float) -> Fraction:
-    """The nearest fraction that two 32-bit numbers hold; 0 < value < 2^32."""
-    return Fraction(value).limit_denominator(min(1_000_000, (2**32 - 1) // (int(value) + 1)))
+    """The nearest fraction above 0 that two 32-bit numbers hold, of a positive number; 2^32 - 1 is the largest."""
+    value = min(value, _LARGEST)
+    near = Fraction(value).limit_denominator(min(1_000_000, max(1, _LARGEST // (int(value) + 1))))
+    return near or Fraction(1, round(min(_LARGEST, 1 / value)))
 
 
 def _directory(tags: Mapping[int, tuple[int, object]], offset: int, following: int) -> bytes:

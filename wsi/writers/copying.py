@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi.geometry import Box
-from wsi.readers.base import NativeTiles
+from wsi.readers.base import MAX_RANDOM_TILE_PX, NativeTiles
 from wsi.slide import Slide
 from wsi.stream import ahead
 from wsi.writers.halving import halve_down, level_sizes
@@ -53,13 +53,14 @@ class CopyPlan:
 def plan_copy(slide: Slide) -> CopyPlan | None:
     """How to make a pyramid without encoding what the slide has; None where its tiles cannot be copied.
 
-    Level 0 must be copied, or nothing is; reduced levels are, where they are smaller by a power of 2.
+    Level 0 must be copied, or nothing is; reduced levels are, where they are smaller by a power of 2 and lack no tile:
+    scanners leave tiles out of those that the finer level has, and copied, they would be white.
     """
     copied, found = {}, {}
     for index, level in enumerate(slide.header.levels):
         power = math.log2(level.downsample)
         tiles = slide.native(index)
-        if tiles is not None and power.is_integer() and _fits(tiles):
+        if tiles is not None and power.is_integer() and _fits(tiles) and (index == 0 or tiles.complete):
             copied[int(power)], found[int(power)] = tiles, (level.width, level.height)
     if 0 not in copied:
         return None
@@ -81,8 +82,9 @@ def plan_copy(slide: Slide) -> CopyPlan | None:
 
 
 def _fits(tiles: NativeTiles) -> bool:
-    """OME-TIFF takes these tiles as they are."""
-    return tiles.compression in _CODEC_OF and tiles.tile_width % 16 == 0 and tiles.tile_height % 16 == 0
+    """OME-TIFF takes these tiles as they are, and they are small enough to be read at random."""
+    small = tiles.tile_width * tiles.tile_height <= MAX_RANDOM_TILE_PX
+    return small and tiles.compression in _CODEC_OF and tiles.tile_width % 16 == 0 and tiles.tile_height % 16 == 0
 
 
 def copy_pyramid(

@@ -1,0 +1,71 @@
+"""What OME-XML says of each image of a TIFF: a slide, its label and its macro may lie in one file."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from xml.etree import ElementTree
+
+import tifffile
+
+# Both characters are in use for the same sign: micro and the Greek mu.
+_UM_PER_UNIT = {"µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
+
+
+@dataclass(frozen=True)
+class OmeImage:
+    """mpp: (x, y) µm per px; None where it is not stated, as is objective_power (magnification)."""
+
+    name: str
+    mpp: tuple[float, float] | None
+    objective_power: float | None
+
+
+def ome_images(tiff: tifffile.TiffFile) -> dict[int, OmeImage]:
+    """The images by the index of their first page in the chain; none where the file is no OME-TIFF."""
+    if not tiff.is_ome or tiff.ome_metadata is None:
+        return {}
+    try:
+        root = ElementTree.fromstring(tiff.ome_metadata)
+    except ElementTree.ParseError:
+        return {}
+    powers = {
+        objective.get("ID", ""): _positive(objective.get("NominalMagnification"))
+        for objective in root.iterfind("{*}Instrument/{*}Objective")
+    }
+    found: dict[int, OmeImage] = {}
+    for number, image in enumerate(root.iterfind("{*}Image")):
+        settings = image.find("{*}ObjectiveSettings")
+        power = powers.get(settings.get("ID", "")) if settings is not None else None
+        page = _first_page(image, number)
+        if page is not None:
+            found.setdefault(page, OmeImage(image.get("Name", ""), _mpp(image.find("{*}Pixels")), power))
+    return found
+
+
+def _first_page(image: ElementTree.Element, number: int) -> int | None:
+    """Where the image begins: its first TiffData's IFD, which is 0 where it is left out."""
+    data = image.find("{*}Pixels/{*}TiffData")
+    text = "0" if data is None and number == 0 else None if data is None else data.get("IFD", "0")
+    return int(text) if text is not None and text.isdecimal() else None
+
+
+def _mpp(pixels: ElementTree.Element | None) -> tuple[float, float] | None:
+    if pixels is None:
+        return None
+    sides = []
+    for axis in "XY":
+        size = _positive(pixels.get(f"PhysicalSize{axis}"))
+        scale = _UM_PER_UNIT.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
+        if size is None or scale is None:
+            return None
+        sides.append(size * scale)
+    return sides[0], sides[1]
+
+
+def _positive(text: str | None) -> float | None:
+    try:
+        value = float(text or "nan")
+    except ValueError:
+        return None
+    return value if 0 < value < math.inf else None
