@@ -25,12 +25,15 @@ import pytest
 import tifffile
 import yaozarrs
 import zarr
+from ngff_images import write_ngff
 from numpy.typing import NDArray
 
 from wsi import convert as convert_module
 from wsi.convert import ConvertOptions, convert, target_of
 from wsi.errors import InputError, SlideError
+from wsi.readers.openslide import OpenSlideReader
 from wsi.slide import Slide, open_slide
+from wsi.writers.bigtiff import rational
 from wsi.writers.halving import level_sizes
 from wsi.writers.ome import Facts
 from wsi.writers.pyramid import PyramidOptions, write_pyramid
@@ -41,7 +44,8 @@ APERIO = (
     "Aperio Image Library v11.2.1 \n800x600 (256x256) JPEG/RGB Q=70|AppMag = 40|MPP = 0.2520|Filename = Jane Doe"
     "|Title = Mrs Doe|User = jdoe|Date = 12/29/09|Time = 09:59:15|ScanScope ID = SS1|Barcode = 7|StripeWidth = 2040"
 )
-PROFILE = b"icc profile " * 40
+# Bytes 16 to 20 say what it is for.
+PROFILE = b"a header of it: RGB " + b"and the rest " * 40
 
 
 def smooth(width: int, height: int) -> Pixels:
@@ -201,6 +205,37 @@ def test_levels_between_those_that_are_there_are_built(rounded: Callable[[float]
         assert theirs_open.level_dimensions == tuple((page.shape[1], page.shape[0]) for page in found)
 
 
+@pytest.mark.parametrize("side", [2064, 4112])
+def test_tiles_too_large_to_be_read_at_random_are_encoded_anew_in_small_ones(side: int, tmp_path: Path) -> None:
+    pixels = smooth(600, 400)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, tile=(side, side), photometric="rgb", compression="deflate")
+    out = converted(tmp_path / "a.tif", tmp_path / "b.ome.tif", ConvertOptions(codec="deflate"))
+    assert [(page.tilewidth, page.tilelength) for page in level_pages(out)][:1] == [(256, 256)]
+    with open_slide(out) as slide:
+        assert slide.header.random_access
+        assert np.array_equal(slide.read(slide.bounds), pixels)
+
+
+def test_a_reduced_level_that_lacks_tiles_is_built_from_the_finer_one(tmp_path: Path) -> None:
+    """Aperio leaves tiles out of reduced levels where the finest has them: copied, they would be white."""
+    pixels = smooth(1024, 1024)
+    levels = [pixels, *(halved(pixels)[:: 2**k, :: 2**k].astype(np.uint8) for k in range(2))]
+    common: dict[str, Any] = {"photometric": "rgb", "compression": "deflate", "tile": (256, 256), "metadata": None}
+    for index, level in enumerate(levels):
+        tifffile.imwrite(tmp_path / f"{index}.tif", level, **common)
+    tiles = [raw_tiles(tmp_path / f"{index}.tif", 0) for index in range(3)]
+    tiles[1][3] = b""
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tiff:
+        for index, level in enumerate(levels):
+            tiff.write(
+                iter(tiles[index]), shape=level.shape, dtype=np.uint8, subfiletype=int(index > 0), **common
+            )  # fmt: skip
+    out = converted(tmp_path / "a.tif", tmp_path / "b.ome.tif")
+    assert [raw_tiles(out, index) == tiles[index] for index in range(3)] == [True, False, True]
+    with tifffile.TiffFile(out) as tiff:
+        assert np.abs(tiff.series[0].levels[1].asarray() - halved(pixels)).max() <= 0.5
+
+
 @pytest.mark.parametrize("compression", ["jpeg", "lzw", "deflate"])
 def test_tiles_that_the_source_lacks_are_white_in_every_program(compression: str, tmp_path: Path) -> None:
     pixels = smooth(512, 512)
@@ -319,6 +354,34 @@ def test_an_mpp_given_by_hand_goes_into_the_file(tmp_path: Path) -> None:
         assert open_slide(tmp_path / name).mpp == (0.31, 0.31)
 
 
+@pytest.mark.parametrize("value", [5e-324, 1e-9, 3e-7, 0.25, 1e4 / 3, 2e9 + 0.3, 2**32 - 1, 1e11, 1e300])
+def test_any_resolution_becomes_a_fraction_of_two_32_bit_numbers(value: float) -> None:
+    found = rational(value)
+    assert 0 < found.numerator < 2**32
+    assert 0 < found.denominator < 2**32
+    assert float(found) == pytest.approx(min(max(value, 2**-32), 2**32 - 1), rel=1e-2)
+
+
+@pytest.mark.parametrize("mpp", ["0.0000001", "0.009", "60"])
+def test_an_mpp_no_slide_has_is_unknown_to_openslides_reader_too(mpp: str, aperio: Path) -> None:
+    data = aperio.read_bytes()
+    assert data.count(b"MPP = 0.2520") == 1
+    aperio.write_bytes(data.replace(b"MPP = 0.2520|Filename = Jane", f"MPP = {mpp}|Filename =".ljust(28).encode()))
+    found = OpenSlideReader.open(aperio)
+    assert found is not None
+    assert found.header.mpp is None
+    assert found.header.notes == (f"mpp {float(mpp):g} in the file is not credible; taken as unknown",)
+
+
+def test_openslides_reader_leaves_out_a_profile_that_is_not_for_rgb(aperio: Path) -> None:
+    for space, profile in ((b"RGB ", PROFILE), (b"GRAY", None)):
+        aperio.write_bytes(aperio.read_bytes().replace(PROFILE[:20], PROFILE[:16] + space))
+        found = OpenSlideReader.open(aperio)
+        assert found is not None
+        assert found.header.icc_profile == profile
+    assert found.header.notes == ("its colour profile is for GRAY, not for RGB: left out",)
+
+
 def everything_in(path: Path) -> bytes:
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     names = " ".join(str(file.relative_to(path.parent)) for file in files).encode()
@@ -412,9 +475,34 @@ def test_a_conversion_that_ends_early_leaves_nothing(
 
     monkeypatch.setattr("wsi.writers.shards._chunk", fail)
     monkeypatch.setattr(PyramidOptions, "encode", fail)
-    with open_slide(phantom_flat) as slide, pytest.raises(error):
-        convert(slide, tmp_path / name, ConvertOptions(target_of(Path(name), None)))
-    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "there").mkdir()
+    for folder in ("", "there", "there/new/newer"):
+        with open_slide(phantom_flat) as slide, pytest.raises(error):
+            convert(slide, tmp_path / folder / name, ConvertOptions(target_of(Path(name), None)))
+    assert list(tmp_path.rglob("*")) == [tmp_path / "there"]
+
+
+@pytest.mark.parametrize(
+    ("source", "out", "says"),
+    [
+        ("a.zarr/0", "a.zarr", "lies inside, and would be deleted"),
+        ("a.zarr/0", "b/../a.zarr", "lies inside, and would be deleted"),
+        ("link/0", "a.zarr", "lies inside, and would be deleted"),
+        ("a.zarr/0", "a.zarr/0/b.ome.tif", "lies inside the slide"),
+        ("a.zarr", "a.zarr/0/b.zarr", "lies inside the slide"),
+        ("a.zarr", "link", "is the slide itself"),
+    ],
+)
+def test_nothing_is_written_over_into_or_around_the_slide(source: str, out: str, says: str, tmp_path: Path) -> None:
+    root = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=3)
+    root.attrs["ome"] = {"version": "0.5", "bioformats2raw.layout": 3}
+    write_ngff(tmp_path / "a.zarr", [smooth(300, 200)], group="0")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "a.zarr")
+    before = everything_in(tmp_path / "a.zarr")
+    with open_slide(tmp_path / source) as slide, pytest.raises(InputError, match=says):
+        convert(slide, tmp_path / out, ConvertOptions("ome-tiff" if out.endswith("tif") else "ome-zarr"))
+    assert everything_in(tmp_path / "a.zarr") == before
 
 
 def test_a_damaged_tile_ends_a_copy_before_it_has_a_name(phantom_jpeg: Path, tmp_path: Path) -> None:

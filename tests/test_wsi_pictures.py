@@ -240,6 +240,15 @@ def test_what_programs_write_that_know_nothing_is_no_mpp_and_that_is_said(
     assert f"{dpi} dots per inch" in open_slide(path).header.notes[0]
 
 
+@pytest.mark.parametrize("kind", ["PNG", "BMP"])
+def test_a_resolution_finer_than_light_is_no_mpp_and_that_is_said(rgb: Pixels, kind: str, tmp_path: Path) -> None:
+    path = written(tmp_path, by_pillow(rgb, kind, dpi=(50_000_000, 50_000_000)))
+    assert open_slide(path).mpp is None
+    assert open_slide(path).header.notes == (
+        "the file says 5e+07 dots per inch, which no microscope resolves; mpp taken as unknown",
+    )
+
+
 def test_the_capture_resolution_of_a_jpeg_2000_gives_the_mpp(rgb: Pixels, tmp_path: Path) -> None:
     data = ENCODERS["jp2"](rgb)
     resc = struct.pack(">I4s4H2b", 18, b"resc", 4, 1, 2, 1, 6, 6)  # 4e6 px a metre down, 2e6 across

@@ -34,6 +34,8 @@ from wsi.readers.alpha import over_white
 from wsi.slide import fingerprint, open_slide
 from wsi.source import Url, source_of
 from wsi.stream import read_tiles
+from wsi.writers.ome import Facts
+from wsi.writers.zarr import write_zarr_pyramid
 
 Pixels = NDArray[np.uint8]
 
@@ -134,6 +136,110 @@ def test_twelve_bits_in_sixteen_are_scaled_by_the_display_window(rgb: Pixels, pa
     assert "0 to 4095 (its display window)" in open_slide(path).header.notes[0]
 
 
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_sixteen_bits_may_come_big_endian(rgb: Pixels, path: Path, version: str) -> None:
+    write_ngff(path, halved(rgb.astype(">u2") * 257, 2), version=version, chunk_px=128)
+    assert np.array_equal(whole(path), rgb)
+    remove_first_chunk(path)
+    assert (whole(path)[:128, :128] == 255).all()
+
+
+# Which channels are red, green and blue.
+
+
+def omero(*channels: tuple[str | None, str]) -> dict[str, Any]:
+    """Of (colour, label)."""
+    listed = [{"color": colour} if colour is not None else {} for colour, _ in channels]
+    return {"channels": [one | {"label": label} for one, (_, label) in zip(listed, channels, strict=True)]}
+
+
+RED, GREEN, BLUE = ("FF0000", "1"), ("00ff00", "2"), ("0000FFFF", "3")
+
+
+@pytest.mark.parametrize("axes", ["cyx", "yxc", "tczyx"])
+@pytest.mark.parametrize(
+    "channels",
+    [
+        (BLUE, GREEN, RED),
+        (("FFFFFF", "Blue"), ("FFFFFF", "green"), ("FFFFFF", "Red ")),
+        ((None, "b"), (None, "g"), (None, "r")),
+    ],
+)
+def test_channels_in_another_order_are_put_into_that_of_rgb_and_that_is_said(
+    rgb: Pixels, path: Path, axes: str, channels: Any
+) -> None:
+    write_ngff(path, halved(rgb[..., ::-1], 2), axes=axes, chunk_px=128, omero=omero(*channels))
+    assert np.array_equal(whole(path), rgb)
+    assert open_slide(path).header.notes == ("its channels come as blue, green, red: put in the order of RGB",)
+
+
+def test_every_order_of_colours_is_undone_and_alpha_stays_last(rgb: Pixels, path: Path) -> None:
+    colours = (RED, GREEN, BLUE)
+    for order in itertools.permutations(range(3)):
+        stored = np.dstack([rgb[..., order], rgb[..., 1]])
+        channels = omero(*(colours[index] for index in order), (None, "alpha"))
+        write_ngff(path, [stored], omero=channels)
+        assert np.array_equal(whole(path), over_white(np.dstack([rgb, rgb[..., 1]]))), order
+        shutil.rmtree(path)
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize(
+    ("channels", "shown"),
+    [
+        ((BLUE, GREEN, ("FF00FF", "Cy5")), "0000FF, 00FF00, FF00FF"),
+        ((BLUE, GREEN, GREEN), "0000FF, 00FF00, 00FF00"),
+        ((("0000FF", "DAPI"), (None, ""), ("FFFFFF", "")), "0000FF, no colour, FFFFFF"),
+        ((BLUE, GREEN, RED, ("FF00FF", "Cy5")), "0000FF, 00FF00, FF0000, FF00FF"),
+    ],
+)
+def test_channels_of_other_colours_are_no_colour_picture(path: Path, channels: Any, shown: str, version: str) -> None:
+    write_ngff(path, [np.zeros((50, 60, len(channels)), np.uint8)], version=version, omero=omero(*channels))
+    message = refusal(path)
+    assert f"its {len(channels)} channels are shown in {shown} and not in red, green and blue" in message
+    assert "write one as RGB" in message
+
+
+@pytest.mark.parametrize("colour", ["FFFFFF", "808080"])
+def test_channels_that_are_all_shown_in_grey_are_taken_as_rgb_and_that_is_said(
+    rgb: Pixels, path: Path, colour: str
+) -> None:
+    write_ngff(path, [rgb], omero=omero(*[(colour, "Channel")] * 3))
+    assert np.array_equal(whole(path), rgb)
+    said = f"its 3 channels are in no colours but {colour}, {colour}, {colour}: taken as RGB"
+    assert open_slide(path).header.notes == (said,)
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        omero(RED, GREEN, BLUE),
+        omero((None, ""), (None, ""), (None, "")),
+        {},
+        {"channels": [3, None, {"color": 7}]},
+        "x",
+    ],
+)
+def test_channels_in_the_order_of_rgb_or_of_no_colour_need_no_note(rgb: Pixels, path: Path, stated: Any) -> None:
+    write_ngff(path, [rgb], omero=stated)
+    assert np.array_equal(whole(path), rgb)
+    assert open_slide(path).header.notes == ()
+
+
+@pytest.mark.parametrize("space", [b"GRAY", b"CMYK"])
+def test_a_colour_profile_that_is_not_for_rgb_is_left_out_and_that_is_said(
+    rgb: Pixels, path: Path, space: bytes
+) -> None:
+    for kind in (space, b"RGB "):
+        profile = b"size of it, cmm " + kind + b"more of it"
+        write_zarr_pyramid(path, iter([rgb]), (400, 300), Facts((0.5, 0.5), icc_profile=profile))
+        found = open_slide(path).header
+        assert found.icc_profile == (profile if kind == b"RGB " else None)
+        assert found.notes == (
+            () if kind == b"RGB " else (f"its colour profile is for {space.decode()}, not for RGB: left out",)
+        )
+
+
 # mpp.
 
 
@@ -171,10 +277,11 @@ def test_without_a_unit_of_length_the_mpp_is_unknown_and_that_is_said(
     assert open_slide(path, 0.25).mpp == (0.25, 0.25)
 
 
-def test_a_scale_no_slide_has_is_not_believed(rgb: Pixels, path: Path) -> None:
-    write_ngff(path, [rgb], mpp=100)
+@pytest.mark.parametrize(("mpp", "said"), [(100, "100"), (0.009, "0.009"), (1e-7, "1e-07")])
+def test_a_scale_no_slide_has_is_not_believed(rgb: Pixels, path: Path, mpp: float, said: str) -> None:
+    write_ngff(path, [rgb], mpp=mpp)
     assert open_slide(path).mpp is None
-    assert "100 µm per px is not credible" in open_slide(path).header.notes[0]
+    assert f"{said} µm per px is not credible" in open_slide(path).header.notes[0]
 
 
 @pytest.mark.parametrize("scale", [[1, 0.5], [1, 0, 0.5], ["a", "b", "c"], None, [1, -1, 1], [1, 1e999, 1]])
