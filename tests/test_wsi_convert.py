@@ -27,10 +27,12 @@ import yaozarrs
 import zarr
 from ngff_images import write_ngff
 from numpy.typing import NDArray
+from PIL import ImageCms
 
 from wsi import convert as convert_module
 from wsi.convert import ConvertOptions, convert, target_of
 from wsi.errors import InputError, SlideError
+from wsi.readers.base import Header
 from wsi.readers.openslide import OpenSlideReader
 from wsi.slide import Slide, open_slide
 from wsi.writers.bigtiff import rational
@@ -46,6 +48,7 @@ APERIO = (
 )
 # Bytes 16 to 20 say what it is for.
 PROFILE = b"a header of it: RGB " + b"and the rest " * 40
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 def smooth(width: int, height: int) -> Pixels:
@@ -362,24 +365,31 @@ def test_any_resolution_becomes_a_fraction_of_two_32_bit_numbers(value: float) -
     assert float(found) == pytest.approx(min(max(value, 2**-32), 2**32 - 1), rel=1e-2)
 
 
-@pytest.mark.parametrize("mpp", ["0.0000001", "0.009", "60"])
-def test_an_mpp_no_slide_has_is_unknown_to_openslides_reader_too(mpp: str, aperio: Path) -> None:
-    data = aperio.read_bytes()
-    assert data.count(b"MPP = 0.2520") == 1
-    aperio.write_bytes(data.replace(b"MPP = 0.2520|Filename = Jane", f"MPP = {mpp}|Filename =".ljust(28).encode()))
-    found = OpenSlideReader.open(aperio)
+def opened_by_openslide(path: Path, description: str, profile: bytes) -> Header:
+    tifffile.imwrite(
+        path, smooth(300, 200), tile=(256, 256), photometric="rgb", compression="jpeg", description=description,
+        iccprofile=profile, metadata=None,
+    )  # fmt: skip
+    found = OpenSlideReader.open(path)
     assert found is not None
-    assert found.header.mpp is None
-    assert found.header.notes == (f"mpp {float(mpp):g} in the file is not credible; taken as unknown",)
+    found.close()
+    return found.header
 
 
-def test_openslides_reader_leaves_out_a_profile_that_is_not_for_rgb(aperio: Path) -> None:
-    for space, profile in ((b"RGB ", PROFILE), (b"GRAY", None)):
-        aperio.write_bytes(aperio.read_bytes().replace(PROFILE[:20], PROFILE[:16] + space))
-        found = OpenSlideReader.open(aperio)
-        assert found is not None
-        assert found.header.icc_profile == profile
-    assert found.header.notes == ("its colour profile is for GRAY, not for RGB: left out",)
+@pytest.mark.parametrize("mpp", ["0.0000001", "0.009", "60"])
+def test_an_mpp_no_slide_has_is_unknown_to_openslides_reader_too(mpp: str, tmp_path: Path) -> None:
+    found = opened_by_openslide(tmp_path / "a.svs", APERIO.replace("0.2520", mpp), SRGB)
+    assert found.mpp is None
+    assert found.notes == (f"mpp {float(mpp):g} in the file is not credible; taken as unknown",)
+
+
+def test_openslides_reader_leaves_out_a_profile_that_is_damaged_or_not_for_rgb(tmp_path: Path) -> None:
+    assert opened_by_openslide(tmp_path / "a.svs", APERIO, SRGB).icc_profile is not None
+    grey = SRGB[:16] + b"GRAY" + SRGB[20:]
+    for profile, said in ((grey, "is for GRAY, not for RGB: left out"), (b"none " * 40, "is damaged")):
+        found = opened_by_openslide(tmp_path / "a.svs", APERIO, profile)
+        assert found.icc_profile is None
+        assert said in found.notes[0]
 
 
 def everything_in(path: Path) -> bytes:

@@ -24,10 +24,11 @@ from PIL import Image, ImageCms
 from wsi.errors import SlideError
 from wsi.geometry import Box
 from wsi.ingest import ingest
-from wsi.readers import picture, streamed
+from wsi.readers import streamed
 from wsi.readers.alpha import over_white
 from wsi.readers.base import MAX_STRIP_PX
 from wsi.readers.declared import declared_size, held_whole, jxl_depth, kind_of
+from wsi.readers.picture import reader as picture
 from wsi.readers.streamed import StreamedPicture
 from wsi.slide import Slide, open_slide
 

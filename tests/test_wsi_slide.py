@@ -210,7 +210,9 @@ def test_without_a_profile_colours_stay_and_that_is_said(phantom_tiled: Path) ->
 
 def test_a_damaged_profile_is_an_error_only_where_it_is_to_be_applied(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
-    tifffile.imwrite(path, np.zeros((64, 64, 3), np.uint8), photometric="rgb", iccprofile=b"no profile" * 20)
+    tifffile.imwrite(
+        path, np.zeros((64, 64, 3), np.uint8), photometric="rgb", iccprofile=b"a header of it: RGB " + b"rest " * 40
+    )
     with open_slide(path) as slide:
         slide.read(slide.bounds)
     with pytest.raises(SlideError, match=r"a\.tif: its ICC profile cannot be applied .* `icc: as-is`"):

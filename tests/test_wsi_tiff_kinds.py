@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from wsi.convert import convert
 from wsi.errors import SlideError
 from wsi.geometry import Box
-from wsi.readers import tiff_decode
-from wsi.readers.tiff_pages import check_chain
-from wsi.readers.tiff_ycbcr import YCbCr
+from wsi.readers.tiff import decode as tiff_decode
+from wsi.readers.tiff.pages import check_chain
+from wsi.readers.tiff.ycbcr import YCbCr
 from wsi.slide import open_slide
 
 Pixels = NDArray[np.uint8]

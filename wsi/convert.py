@@ -31,6 +31,7 @@ PRIVATE = ("label", "macro", "text")
 _ENDINGS: dict[Target, tuple[str, ...]] = {"ome-tiff": (".tif", ".tiff"), "ome-zarr": (".zarr",)}
 # Bands that are read at once: of about this many bytes, but no lower than 256 rows or a row of the source's tiles.
 _BAND_BYTES = 16 << 20
+_LARGEST_BAND_BYTES = 256 << 20
 _CHUNK_PX = 512
 
 
@@ -166,6 +167,8 @@ def _bands(slide: Slide, progress: Callable[[float], None] | None) -> Iterator[N
     width, height = slide.size
     tiles = slide.native(0)
     step = 256 if tiles is None else tiles.tile_height
+    while step > 256 and step * width * 3 > _LARGEST_BAND_BYTES:
+        step //= 2  # huge tiles are decoded several times, rather than held side by side
     rows = step * max(1, _BAND_BYTES // (width * 3 * step))
     for top in range(0, height, rows):
         yield slide.read(Box(0, top, width, min(rows, height - top)))

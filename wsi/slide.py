@@ -19,9 +19,9 @@ from wsi.errors import InputError, MppError, SlideError
 from wsi.geometry import MPP_REMEDY, Box, Level
 from wsi.icc import Icc, ToSrgb
 from wsi.readers import Reader, open_reader
-from wsi.readers.base import NativeTiles
+from wsi.readers.base import FINEST_CREDIBLE_MPP, NativeTiles
 from wsi.readers.canvas import Canvas, paint
-from wsi.readers.zarr_levels import fingerprint_of
+from wsi.readers.zarr.levels import fingerprint_of
 from wsi.shrink import LARGEST_READ_PX, shrunk
 from wsi.source import Source, Url, source_of
 
@@ -253,7 +253,7 @@ def open_slide(path: Source | str, mpp: tuple[float, float] | float | None = Non
     """
     path = source_of(path)
     given = (mpp, mpp) if isinstance(mpp, int | float) else mpp
-    if given is not None and not all(0 < side < 1000 for side in given):
+    if given is not None and not all(FINEST_CREDIBLE_MPP <= side < 1000 for side in given):
         raise MppError(f"{path.name}: an mpp of {given[0]:g} is not possible; give µm per pixel, such as 0.5")
     if isinstance(path, Path) and path.suffix == ".json":
         info = SlideInfo.load(path)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import openslide
 from numpy.typing import NDArray
+from PIL import ImageCms
 
 from wsi.errors import SlideError
 from wsi.geometry import Level, downsample_of
@@ -105,17 +106,25 @@ def _header(slide: openslide.OpenSlide) -> Header:
         int(properties.get(openslide.PROPERTY_NAME_BOUNDS_X, 0)),
         int(properties.get(openslide.PROPERTY_NAME_BOUNDS_Y, 0)),
     )
-    colours = slide.color_profile
-    profile = colours.tobytes() if colours else None
+    profile, damaged = _profile(slide)
     return Header(
         levels=levels,
         mpp=mpp,
         objective_power=power,
         bounds_offset=offset,
         icc_profile=rgb_profile(profile),
-        notes=notes + profile_notes(profile),
+        notes=notes + profile_notes(profile) + damaged,
         description=properties.get(openslide.PROPERTY_NAME_COMMENT, ""),
     )
+
+
+def _profile(slide: openslide.OpenSlide) -> tuple[bytes | None, tuple[str, ...]]:
+    """(ICC profile, what is wrong with it): one that cannot be opened is no reason not to show the slide."""
+    try:
+        profile = slide.color_profile
+    except ImageCms.PyCMSError as error:
+        return None, (f"its colour profile is damaged ({error}): left out",)
+    return (profile.tobytes() if profile else None), ()
 
 
 def _mpp(x: str | None, y: str | None) -> tuple[tuple[float, float] | None, tuple[str, ...]]:

@@ -12,7 +12,7 @@ import zarr
 from numpy.typing import NDArray
 
 from wsi.atomic import writing
-from wsi.readers.zarr_own import PICTURES, own_attributes
+from wsi.readers.zarr.own import PICTURES, own_attributes
 from wsi.writers.halving import Sink, halve_down, level_sizes
 from wsi.writers.ome import Facts
 from wsi.writers.shards import ShardedArray

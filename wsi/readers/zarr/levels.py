@@ -15,9 +15,9 @@ from zarr.core.array import AsyncArray
 from wsi.errors import SlideError
 from wsi.geometry import Level, downsample_of
 from wsi.readers.base import MAX_SLIDE_SIDE_PX, MAX_TILE_PX
-from wsi.readers.ngff import Multiscale, image_group, multiscale_of
-from wsi.readers.zarr_channels import rgb_order
-from wsi.readers.zarr_store import open_group
+from wsi.readers.zarr.channels import rgb_order
+from wsi.readers.zarr.ngff import Multiscale, image_group, multiscale_of
+from wsi.readers.zarr.store import open_group
 from wsi.source import Source
 
 Array = zarr.Array[Any]

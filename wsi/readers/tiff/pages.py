@@ -15,9 +15,9 @@ from tifffile import PHOTOMETRIC
 from wsi.errors import SlideError
 from wsi.geometry import downsample_of
 from wsi.readers.base import LARGEST_ASSOCIATED_PX, MAX_LEVELS, MAX_SLIDE_SIDE_PX, MAX_STRIP_PX, MAX_TILE_PX
-from wsi.readers.tiff_decode import is_streamed, tile_size
-from wsi.readers.tiff_ome import ome_images
-from wsi.readers.tiff_pixels import unsupported
+from wsi.readers.tiff.decode import is_streamed, tile_size
+from wsi.readers.tiff.ome import ome_images
+from wsi.readers.tiff.pixels import unsupported
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # A slide has a dozen; stacks of depths and times have more, and are refused by name where they are fewer than this.

@@ -13,11 +13,11 @@ from wsi.errors import SlideError
 from wsi.icc import profile_notes, rgb_profile
 from wsi.readers import cache
 from wsi.readers.base import MAX_RANDOM_TILE_PX, Header, NativeTiles
-from wsi.readers.ngff import credible_mpp
 from wsi.readers.samples import depth_lut, rgb_of, rgb_of_planes
-from wsi.readers.zarr_levels import Array, ZarrImage, full_scale, open_image
-from wsi.readers.zarr_own import own_facts, own_pictures
-from wsi.readers.zarr_store import is_zarr
+from wsi.readers.zarr.levels import Array, ZarrImage, full_scale, open_image
+from wsi.readers.zarr.ngff import credible_mpp
+from wsi.readers.zarr.own import own_facts, own_pictures
+from wsi.readers.zarr.store import is_zarr
 from wsi.source import Source
 
 _serial = itertools.count()

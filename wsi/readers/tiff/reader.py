@@ -20,11 +20,11 @@ from wsi.readers import cache
 from wsi.readers.base import MAX_RANDOM_TILE_PX, Header, NativeTiles
 from wsi.readers.canvas import Canvas
 from wsi.readers.streamed import StreamedPicture
-from wsi.readers.tiff_decode import is_streamed
-from wsi.readers.tiff_meta import mpp_of, objective_power_of
-from wsi.readers.tiff_pages import MAGIC, check_chain, level_pages, mask_notes, named_pages
-from wsi.readers.tiff_pixels import full_scale_of, pixel_notes, unsupported
-from wsi.readers.tiff_planes import Plane, plane_of
+from wsi.readers.tiff.decode import is_streamed
+from wsi.readers.tiff.meta import mpp_of, objective_power_of
+from wsi.readers.tiff.pages import MAGIC, check_chain, level_pages, mask_notes, named_pages
+from wsi.readers.tiff.pixels import full_scale_of, pixel_notes, unsupported
+from wsi.readers.tiff.planes import Plane, plane_of
 
 _serial = itertools.count()
 

@@ -17,8 +17,8 @@ from tifffile import COMPRESSION, PHOTOMETRIC, PLANARCONFIG
 from wsi.errors import SlideError
 from wsi.geometry import Level, downsample_of
 from wsi.readers.base import NativeTiles
-from wsi.readers.tiff_decode import Decode, decoder_of, is_raw, tile_size
-from wsi.readers.tiff_pixels import JPEG, holds_jfif
+from wsi.readers.tiff.decode import Decode, decoder_of, is_raw, tile_size
+from wsi.readers.tiff.pixels import JPEG, holds_jfif
 
 # Tiles that lie this close in the file are read in one call, up to so many bytes: file systems of clusters answer
 # slowly, and every call hands the interpreter's lock to another thread.

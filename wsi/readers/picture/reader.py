@@ -14,8 +14,8 @@ from wsi.errors import SlideError
 from wsi.geometry import Level
 from wsi.readers.base import MAX_SLIDE_SIDE_PX, MAX_STRIP_PX, MAX_TILE_PX, Header, NativeTiles
 from wsi.readers.declared import declared_size, held_whole, kind_of
-from wsi.readers.picture_decode import decode, pixel_notes, unsupported
-from wsi.readers.picture_meta import about
+from wsi.readers.picture.decode import decode, pixel_notes, unsupported
+from wsi.readers.picture.meta import about
 from wsi.readers.streamed import StreamedPicture
 
 # Up to here a picture is decoded once and held: 192 MB of RGB. Above, JPEG and PNG are decoded row by row.

@@ -8,7 +8,7 @@ import re
 import tifffile
 
 from wsi.readers.base import COARSEST_CREDIBLE_MPP, FINEST_CREDIBLE_MPP
-from wsi.readers.tiff_ome import ome_images
+from wsi.readers.tiff.ome import ome_images
 
 Mpp = tuple[float, float]
 _NUMBER = r"([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)"

@@ -12,7 +12,7 @@ from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import FsspecStore, LocalStore, ZipStore
 
 from wsi.errors import SlideError
-from wsi.readers.zarr_zstd import limit_zstd
+from wsi.readers.zarr.zstd import limit_zstd
 from wsi.source import Source, Url
 
 limit_zstd()

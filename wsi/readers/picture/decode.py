@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wsi.errors import SlideError
 from wsi.readers.declared import Bytes, boxes, jxl_depth, samples_of
-from wsi.readers.picture_meta import opened
+from wsi.readers.picture.meta import opened
 from wsi.readers.samples import depth_lut, rgb_of
 from wsi.readers.streamed import StreamedPicture
 

@@ -17,9 +17,9 @@ from tifffile import COMPRESSION, PHOTOMETRIC, PLANARCONFIG
 from wsi.errors import SlideError
 from wsi.readers.base import MAX_HELD_STRIP_PX
 from wsi.readers.declared import declared_size
-from wsi.readers.tiff_lzw import lzw_rgb
-from wsi.readers.tiff_pixels import JPEG, JPEG_2000, SELF_SIZED, Colours, colours_of, is_jfif, to_rgb
-from wsi.readers.tiff_ycbcr import YCbCr
+from wsi.readers.tiff.lzw import lzw_rgb
+from wsi.readers.tiff.pixels import JPEG, JPEG_2000, SELF_SIZED, Colours, colours_of, is_jfif, to_rgb
+from wsi.readers.tiff.ycbcr import YCbCr
 
 # (bytes of each channel's tile, or of the one that holds them all; index; may the tile be overwritten by this thread's
 # next one) → (h, w, 3) RGB.

@@ -12,7 +12,7 @@ from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, PLANARCONFIG
 
 from wsi.readers.alpha import over_white
 from wsi.readers.samples import depth_lut, rgb_of_cmyk
-from wsi.readers.tiff_ycbcr import YCbCr
+from wsi.readers.tiff.ycbcr import YCbCr
 
 JPEG = frozenset({COMPRESSION.JPEG, COMPRESSION.ALT_JPEG})
 JPEG_2000 = frozenset(
