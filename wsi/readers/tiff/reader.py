@@ -89,11 +89,11 @@ class TiffReader:
 
     @classmethod
     def _parse(cls, path: Path, tiff: tifffile.TiffFile) -> TiffReader | None:
+        if len(tiff.pages) == 0:
+            raise SlideError(f"{path}: a TIFF without an image in it, or cut short; copy it again from its source")
         # Their tiles overlap, or lie in an order of their own: read as a plain TIFF they would look nearly right.
         if tiff.is_ndpi or tiff.is_scn or tiff.is_bif or tiff.pages.first.software.startswith("MedScan"):
             return None
-        if len(tiff.pages) == 0:
-            raise SlideError(f"{path}: a TIFF without an image in it")
         pages = level_pages(path, tiff)
         first = pages[0]
         reason = unsupported(first)
