@@ -15,6 +15,7 @@ import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -546,7 +547,10 @@ def test_a_cancelled_conversion_leaves_nothing(
     sent: signal.Signals, code: int, name: str, phantom_flat: Path, tmp_path: Path
 ) -> None:
     command = [sys.executable, "-c", SCRIPT.format(pause=0.5), str(phantom_flat), str(tmp_path / name)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+    # What runs in the background of a shell ignores SIGINT, and so would its children.
+    as_in_front = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, preexec_fn=as_in_front, **pipes) as running:
         assert running.stdout is not None
         running.stdout.readline()
         running.stdout.readline()

@@ -9,7 +9,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from shapely.affinity import scale
-from shapely.geometry import LineString, MultiPolygon, Point, Polygon
+from shapely.geometry import LinearRing, LineString, MultiPolygon, Point, Polygon
 from shapely.geometry.base import BaseGeometry
 
 
@@ -43,9 +43,18 @@ def _outline(shell: NDArray[Any], holes: list[NDArray[Any]]) -> list[Polygon]:
     elif len(shell) == 2:
         core = LineString(shell)
     else:
-        core = shapely.make_valid(Polygon(shell, holes))
+        polygon = Polygon(shell, holes)
+        core = polygon if polygon.is_valid else _touching(shell, holes)
     grown = core.buffer(0.5, cap_style="square", join_style="mitre")
     return list(grown.geoms) if isinstance(grown, MultiPolygon) else [grown]
+
+
+def _touching(shell: NDArray[Any], holes: list[NDArray[Any]]) -> BaseGeometry:
+    """A contour whose holes touch it, or itself: its area, and its lines, which are all there is of walls 1 px wide."""
+    area = shapely.make_valid(Polygon(shell)).difference(
+        shapely.union_all([shapely.make_valid(Polygon(hole)) for hole in holes])
+    )
+    return shapely.union_all([area, LinearRing(shell), *(LinearRing(hole) for hole in holes)])
 
 
 def rasterise(polygon: BaseGeometry, shape: tuple[int, int], px_size: tuple[float, float]) -> NDArray[np.bool_]:
