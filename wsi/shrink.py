@@ -11,9 +11,9 @@ from scipy.sparse import csr_array
 
 from wsi.readers import cache
 
-# Larger regions are read in blocks: 16 Mpx are 48 MB of RGB.
-LARGEST_READ_PX = 16 * 1024 * 1024
-_BLOCK_PX = 2048
+# Larger regions are read in blocks: 8 Mpx are 24 MB of RGB.
+LARGEST_READ_PX = 8 * 1024 * 1024
+_BLOCK_PX = 1024
 # Rows of the result that are made at once: in floating point they take four times their size and more.
 _ROWS = 128
 
@@ -30,7 +30,9 @@ def shrunk(read: Read, x: int, y: int, width: int, height: int, size: tuple[int,
     down, across = _area_weights(height, factor, size[1]), _area_weights(width, factor, size[0])
     out = np.empty((size[1], size[0], 3), np.uint8)
     for top in range(0, size[1], _ROWS):
-        rows = down[top : top + _ROWS] @ cells.reshape(len(cells), -1)
+        weights = down[top : top + _ROWS]
+        first, last = int(weights.indices.min()), int(weights.indices.max())  # the product would take all as floats
+        rows = weights[:, first : last + 1] @ cells[first : last + 1].reshape(last + 1 - first, -1)
         turned = rows.reshape(len(rows), -1, 3).transpose(1, 0, 2)
         means = across @ turned.reshape(len(turned), -1)
         out[top : top + _ROWS] = np.rint(means).reshape(size[0], len(rows), 3).transpose(1, 0, 2)

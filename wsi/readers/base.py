@@ -22,7 +22,7 @@ MAX_TILE_PX = 64 * 1024 * 1024
 # A file whose native tiles are larger is no better at random than one in strips: it is converted.
 MAX_RANDOM_TILE_PX = 2048 * 2048
 # A compressed strip that the cache of decoded tiles cannot hold would be decoded for every band that is read of it.
-MAX_HELD_STRIP_PX = 32 * 1024 * 1024
+MAX_HELD_STRIP_PX = 24 * 1024 * 1024
 # Programs that know nothing of slides write a whole picture as one strip: 1.5 GB of RGB is still let in.
 MAX_STRIP_PX = 512 * 1024 * 1024
 MAX_SLIDE_SIDE_PX = 2_000_000

@@ -47,7 +47,7 @@ WORKERS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 
 
 
 def _make() -> tuple[TileCache, ThreadPoolExecutor]:
-    return TileCache(128 * 1024 * 1024), ThreadPoolExecutor(WORKERS, "tesela-decode")
+    return TileCache(96 * 1024 * 1024), ThreadPoolExecutor(WORKERS, "tesela-decode")
 
 
 CACHE, POOL = _make()
