@@ -33,7 +33,7 @@ def measure(name: str, path: Path) -> list[Figure]:
     count = grid.rows * grid.cols
     ours, half = partial(_ours, path, grid), partial(_half, path, half_grid)
     decode = partial(_decode_only, path)
-    beside_loop, loop = paired_seconds(ours, lambda: _openslide_loop(path, grid), 2)
+    beside_loop, loop = paired_seconds(ours, lambda: _openslide_loop(path, grid), _REPEATS)
     beside_rows, rows = paired_seconds(ours, lambda: _openslide_rows(path, grid), 2)
     beside_decode, decoded = paired_seconds(ours, decode, _REPEATS)
     halves, beside_half = paired_seconds(half, decode, _REPEATS)
