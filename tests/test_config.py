@@ -9,7 +9,7 @@ import click
 import pytest
 import typer
 
-from pipelines.cli import app
+from pipelines.commands.app import app
 from pipelines.config import (
     BlankConfig,
     DaskConfig,

@@ -25,7 +25,7 @@ from ngff_images import halved, write_ngff
 from numpy.typing import NDArray
 from yaozarrs import validate_zarr_store
 
-from pipelines.cli import app
+from pipelines.commands.app import app
 from wsi.errors import InputError, MppError, SlideError
 from wsi.geometry import Box, TileGrid, TileSpec
 from wsi.readers.alpha import over_white

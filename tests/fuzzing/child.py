@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
-from pipelines.cli import inspect
+from pipelines.commands.slides import inspect
 from tests.fuzzing.probing import LIMIT_BYTES, LIMIT_S, Verdict
 from wsi.errors import WsiError
 from wsi.geometry import Box

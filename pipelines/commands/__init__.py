@@ -1,0 +1,7 @@
+"""The commands of `tesela`, by what they work on; importing a module adds its commands, in the order of `--help`."""
+
+# isort: off
+from pipelines.commands import slides as slides
+from pipelines.commands import tissue as tissue
+from pipelines.commands import scoring as scoring
+from pipelines.commands import runs as runs
