@@ -6,8 +6,8 @@ import gzip
 import json
 import uuid
 import zlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,12 @@ from wsi.errors import InputError
 
 @dataclass(frozen=True)
 class Region:
-    """A named area of a slide: polygon or multipolygon in level-0 px, and where it came from."""
+    """A named area of a slide: polygon or multipolygon in level-0 px, where it came from, and numbers about it."""
 
     polygon: BaseGeometry
     name: str
     source: str
+    measurements: Mapping[str, float] = field(default_factory=dict)
 
 
 def read_geojson(path: Path) -> list[Region]:
@@ -82,5 +83,6 @@ def _feature(region: Region, colour: Sequence[int]) -> dict[str, Any]:
             "objectType": "annotation",
             "classification": {"name": region.name, "color": list(colour)},
             "isLocked": True,
+            **({"measurements": dict(region.measurements)} if region.measurements else {}),
         },
     }

@@ -1,4 +1,4 @@
-"""Small pictures as JPEG files."""
+"""Small pictures as JPEG and PNG files."""
 
 from __future__ import annotations
 
@@ -20,3 +20,9 @@ def write_jpeg(path: Path, rgb: NDArray[np.uint8]) -> None:
     """Write (h, w, 3) RGB to `path`."""
     with writing(path) as temporary:
         temporary.write_bytes(jpeg_bytes(rgb))
+
+
+def write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
+    """Write (h, w) grey or (h, w, 3) RGB to `path`, lossless."""
+    with writing(path) as temporary:
+        temporary.write_bytes(bytes(imagecodecs.png_encode(np.ascontiguousarray(pixels))))

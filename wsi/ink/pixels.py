@@ -1,8 +1,7 @@
-"""Pen marks, told from stain by colour alone. Conservative: a doubtful pixel stays tissue."""
+"""Ink told from stain by a pixel's colour alone, for tiles, which show no stroke. A doubtful pixel is not ink."""
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,15 +17,3 @@ def ink_pixels(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
     blackish = (np.maximum(np.maximum(red, green), blue) < 60) & (np.abs(red - blue) < 20)
     found: NDArray[np.bool_] = greenish | bluish | reddish | blackish
     return found
-
-
-def ink_mask(rgb: NDArray[np.uint8], mpp: float) -> NDArray[np.bool_]:
-    """Pen strokes on a low-power picture at `mpp`: coherent areas of ink colour, grown over their soft edge.
-
-    Single dark or odd pixels (pigment, nuclei) are no stroke and are left alone.
-    """
-    radius = max(1, round(20 / mpp))
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    core = cv2.morphologyEx(ink_pixels(rgb).astype(np.uint8), cv2.MORPH_OPEN, kernel)
-    grown = cv2.dilate(core, kernel, iterations=2)
-    return np.asarray(grown, bool)

@@ -1,0 +1,135 @@
+"""What strokes enclose: closed outlines first, then those that a bridge over a gap, or the slide's edge, closes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from skimage.morphology import skeletonize
+
+from wsi.ink.bridges import bridges
+from wsi.ink.strokes import STROKE_MPP, Mask, disc
+
+# Of a region, in µm and mm²: the loops of letters and the slivers between doubled strokes are less.
+_LEAST_AREA_MM2 = 0.5
+_LEAST_HALF_WIDTH_UM = 130
+# Share of a region that is tissue. Loops of writing beside the tissue have next to none.
+_LEAST_TISSUE = 0.12
+# How far an end reaches over a gap; less where its stroke encloses something already.
+_REACH_UM, _REACH_OF_CLOSED_UM = 3800, 1350
+_MOST_BRIDGED = 0.4
+# A stroke is done when this share of it runs along regions found.
+_DONE = 0.6
+# An outline that leaves the picture: at most so much of the edge, in sides of a square of its area, and of the picture.
+_MOST_EDGE, _MOST_OF_PICTURE = 1.2, 0.4
+_EDGE_LINE_PX = 12
+_LEAST_STROKE_PX = 150
+
+_PX_MM2 = (STROKE_MPP / 1000) ** 2
+
+
+@dataclass(frozen=True)
+class Enclosed:
+    """An area within strokes, (h, w) bool, without their ink; `closed`: share of its outline that is ink, 0-1."""
+
+    mask: Mask
+    closed: float
+
+
+def find_enclosed(ink: Mask, tissue: Mask) -> list[Enclosed]:
+    """The areas that ink encloses and that hold tissue, both (h, w) at `STROKE_MPP`; they do not overlap."""
+    search = _Search(_without_edge_lines(ink), tissue & ~ink)
+    search.take(np.zeros_like(ink))
+    while search.take_bridged():
+        pass
+    return search.found
+
+
+def _without_edge_lines(ink: Mask) -> Mask:
+    """Scanners leave dark lines along the edge, which would close what is open."""
+    _, labels = cv2.connectedComponents(ink.astype(np.uint8))
+    inner = np.unique(labels[_EDGE_LINE_PX:-_EDGE_LINE_PX, _EDGE_LINE_PX:-_EDGE_LINE_PX])
+    return np.asarray(ink & np.isin(labels, inner))
+
+
+class _Search:
+    """Regions found so far on one picture."""
+
+    def __init__(self, ink: Mask, tissue: Mask) -> None:
+        self.ink, self.tissue = ink, tissue
+        self.found: list[Enclosed] = []
+        self._taken = np.zeros_like(ink)
+        count, self._stroke = cv2.connectedComponents(ink.astype(np.uint8))
+        # Padded, for a picture that is all ink.
+        self._half_width = cv2.distanceTransform(np.pad(ink, 1).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
+        self._middle = skeletonize(ink)
+        self._length = np.bincount(self._stroke[self._middle], minlength=count)
+        large = np.bincount(self._stroke.ravel(), minlength=count) >= _LEAST_STROKE_PX
+        self._strokes_to_join = ink & large[self._stroke]
+
+    def take(self, lines: Mask) -> bool:
+        """Add what ink and `lines` enclose and is new; says whether there was any."""
+        before = len(self.found)
+        for area in _closed_areas(self.ink | lines):
+            if (area & self._taken).sum() <= 0.5 * area.sum() and self._holds_tissue(area):
+                closed = self._closed(area)
+                if closed >= 1 - _MOST_BRIDGED:
+                    self.found.append(Enclosed(area, closed))
+                    self._taken |= area
+        return len(self.found) > before
+
+    def take_bridged(self) -> bool:
+        """Draw bridges, the shortest first, until they enclose something new; says whether they did."""
+        done = self._done()
+        reach_px, reach_of_closed_px = _REACH_UM / STROKE_MPP, _REACH_OF_CLOSED_UM / STROKE_MPP
+
+        def reach(x: int, y: int) -> float:
+            return reach_of_closed_px if done[self._stroke[y, x]] else reach_px
+
+        lines = np.zeros(self.ink.shape, np.uint8)
+        for bridge in bridges(self._strokes_to_join, reach):
+            cv2.line(lines, bridge.start, bridge.end, (1,), 3)
+            if self.take(lines > 0):
+                return True
+        return False
+
+    def _done(self) -> NDArray[np.bool_]:
+        """For each stroke, whether most of it runs along regions found."""
+        away = cv2.distanceTransform((~self._taken).astype(np.uint8), cv2.DIST_L2, 3)
+        beside = self._middle & (away < 1.5 * self._half_width + 4) & bool(self._taken.any())
+        along = np.bincount(self._stroke[beside], minlength=len(self._length))
+        done: NDArray[np.bool_] = along > _DONE * self._length
+        return done
+
+    def _holds_tissue(self, area: Mask) -> bool:
+        if (area & self.tissue).sum() <= _LEAST_TISSUE * area.sum():
+            return False
+        x, y, width, height = cv2.boundingRect(area.astype(np.uint8))
+        alone = np.pad(area[y : y + height, x : x + width], 1).astype(np.uint8)
+        return bool(cv2.distanceTransform(alone, cv2.DIST_L2, 3).max() * STROKE_MPP >= _LEAST_HALF_WIDTH_UM)
+
+    def _closed(self, area: Mask) -> float:
+        """Share of the area's outline that is ink; the rest are bridges, or the picture's edge."""
+        padded = np.pad(area, 3).astype(np.uint8)
+        outline = (cv2.dilate(padded, disc(3)) > 0) & (padded == 0)
+        return float((outline & np.pad(self.ink, 3)).sum() / outline.sum())
+
+
+def _closed_areas(barrier: Mask) -> Iterator[Mask]:
+    """The areas between the barrier, large enough, but what lies outside of every outline."""
+    height, width = barrier.shape
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((~barrier).astype(np.uint8), connectivity=4)
+    on_edge = np.zeros(count, np.int64)
+    for line in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+        on_edge += np.bincount(line, minlength=count)
+    for label in range(1, count):
+        area_px = int(stats[label, cv2.CC_STAT_AREA])
+        if area_px * _PX_MM2 < _LEAST_AREA_MM2:
+            continue
+        leaves = on_edge[label] > 0
+        if leaves and (on_edge[label] > _MOST_EDGE * area_px**0.5 or area_px > _MOST_OF_PICTURE * height * width):
+            continue
+        yield np.asarray(labels == label)
