@@ -5,7 +5,7 @@ INSTALLED := .venv/installed
 JAR := build/bioformats_package.jar
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help install demo test test-fast check format bench fuzz bioformats constraints clean
+.PHONY: help install demo test test-fast check format bench figures fuzz bioformats constraints clean
 
 help:
 	@echo "make demo         generate slides, train, predict, overlay, report (minutes)"
@@ -13,6 +13,7 @@ help:
 	@echo "make test-fast    without the slow ones and the real slides"
 	@echo "make check        lint, types, layers, workflow lint"
 	@echo "make bench        print the figures and write build/bench.json"
+	@echo "make figures      draw what the tissue and ink stages find: docs/tissue.png, build/figures/"
 	@echo "make fuzz         20,000 mutated files through tesela inspect (minutes)"
 	@echo "make bioformats   fetch the jar with which a test opens converted files; it needs Java 17"
 	@echo "make format       format everything"
@@ -50,6 +51,9 @@ format: install
 
 bench: install
 	$(BIN)/python -m benchmarks
+
+figures: install
+	$(BIN)/python -m benchmarks.pictures
 
 fuzz: install
 	$(BIN)/python -m tests.fuzzing

@@ -8,9 +8,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import converting, predicting, reading
+from benchmarks import blanks, converting, predicting, reading, tiling, tissue
 from benchmarks.figures import Figure
-from benchmarks.slides import slides
+from benchmarks.slides import slides, tiled_slides
 from wsi.atomic import write_json
 
 
@@ -23,6 +23,12 @@ def main() -> int:
             figures += module.measure(name, path)
     Console(stderr=True).print("converting ...")
     figures += converting.measure()
+    Console(stderr=True).print("tissue ...")
+    figures += tissue.measure()
+    Console(stderr=True).print("tiles ...")
+    for name, path in tiled_slides().items():
+        figures += tiling.measure(name, path)
+    figures += tiling.measure_growth() + blanks.measure()
     table = Table("figure", "value", "bound", "holds", "against", "detail")
     for figure in figures:
         bound = f"{'≥' if figure.at_least else '≤'} {figure.bound:g}"

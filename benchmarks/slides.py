@@ -15,6 +15,8 @@ from wsi.convert import convert
 from wsi.geometry import Box
 from wsi.phantom import Phantom, PhantomSpec
 from wsi.slide import open_slide
+from wsi.writers.ome import Facts
+from wsi.writers.pyramid import write_pyramid
 
 # The size of a 20× scan of a small resection; a rendered block is mirrored until it is filled.
 _SIDE_PX, _BLOCK_PX = 21_760, 4096
@@ -27,11 +29,17 @@ def slides() -> dict[str, Path]:
     if not phantom.exists():
         with open_slide(flat()) as slide:
             convert(slide, phantom)
-    found = {"phantom": phantom}
+    return {**_colorectal(), "phantom": phantom}
+
+
+def tiled_slides() -> dict[str, Path]:
+    """Name → slide of which part is tissue, to tell its blank tiles from the others."""
+    return {**_colorectal(), "tissue": tissue_slide()}
+
+
+def _colorectal() -> dict[str, Path]:
     data = os.environ.get("TESELA_TEST_DATA")
-    if data:
-        found = {"colorectal": Path(data) / "slides" / "colorectal-serrated-adenoma.tif", **found}
-    return found
+    return {"colorectal": Path(data) / "slides" / "colorectal-serrated-adenoma.tif"} if data else {}
 
 
 def flat() -> Path:
@@ -61,4 +69,30 @@ def flat() -> Path:
             resolutionunit="CENTIMETER",
             metadata=None,
         )
+    return path
+
+
+# A quarter of the sides of the slide above: a generated piece of 5,120 px with glass around it, repeated.
+_PIECE_PX, _PATCH_PX = 5120, _SIDE_PX // 4
+_BAND_PX = 544
+
+
+def tissue_slide(columns: int = 4, rows: int = 4) -> Path:
+    """A JPEG pyramid in native tiles of 256 px, two fifths of it tissue: so many patches of 5,440 px side by side.
+
+    Four by four are 21,760 px square, 28,900 tiles of 128 px. Twice and four times as many have that much more area
+    of the very same content.
+    """
+    path = Path("build/bench") / f"tissue-{columns * _PATCH_PX}x{rows * _PATCH_PX}.ome.tif"
+    if path.exists():
+        return path
+    piece = Phantom(PhantomSpec(2, _PIECE_PX, _PIECE_PX, pieces=1)).render(Box(0, 0, _PIECE_PX, _PIECE_PX))
+    margin = (_PATCH_PX - _PIECE_PX) // 2
+    patch = np.pad(piece, ((margin, margin), (margin, margin), (0, 0)), mode="reflect")
+    bands = (
+        np.tile(patch[top : top + _BAND_PX], (1, columns, 1))
+        for _ in range(rows)
+        for top in range(0, _PATCH_PX, _BAND_PX)
+    )
+    write_pyramid(path, bands, (columns * _PATCH_PX, rows * _PATCH_PX), Facts((0.5, 0.5)))
     return path

@@ -16,7 +16,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from wsi.errors import InputError
-from wsi.geometry import TileSpec
+from wsi.geometry import Edge, TileSpec
 from wsi.icc import Icc
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -65,6 +65,7 @@ class TileConfig(Section):
     stride_px: int | None = Field(None, ge=1, description="step between tiles; default: size_px (no overlap)")
     min_tissue: Share = Field(0.1, description="share of a tile that must be tissue")
     allow_upsample: bool = Field(False, description="also take slides coarser than `mpp`, enlarged")
+    edge: Edge = Field("pad", description="tiles that reach over the slide's edge: pad with white, or drop")
 
     @model_validator(mode="after")
     def _stride_within_size(self) -> TileConfig:
@@ -89,15 +90,22 @@ class BlankConfig(Section):
     """Dropping blank tiles at full resolution."""
 
     bright_level: int = Field(215, ge=0, le=255, description="a pixel whose darkest channel is above is bright")
-    max_bright: Share = Field(0.97, description="share of bright px above which a tile is blank")
-    min_contrast: Annotated[float, Field(ge=0)] = Field(3.0, description="luminance std (0-255) below: blank")
-    max_ink: Share = Field(0.5, description="share of ink-coloured px above which a tile is blank")
+    max_bright: Share = Field(0.85, description="share of bright px above which a tile without colour is blank")
+    min_colour: Annotated[float, Field(ge=0)] = Field(1.5, description="saturation std (0-255) below: no colour")
+    min_contrast: Annotated[float, Field(ge=0)] = Field(1.0, description="std of green (0-255) below: blank")
+    max_ink: Share = Field(0.6, description="share of ink-coloured px above which a tile is blank")
+    min_focus: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="focus below: blank; 0 only measures it; default: neither (it takes a third more time)"
+    )
 
 
 class DaskConfig(Section):
     """Where the blank filter runs."""
 
-    scheduler: str | None = Field(None, description="address of a running Dask scheduler (tcp://...); default: threads")
+    scheduler: str | None = Field(
+        None, description="a Dask scheduler (tcp://...), or a queue to send jobs to (slurm, pbs...); default: threads"
+    )
+    jobs: int = Field(2, ge=1, description="jobs to send to a queue, for each slide")
 
 
 class LabelConfig(Section):

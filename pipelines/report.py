@@ -10,29 +10,47 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import shapely
 from jinja2 import Environment, PackageLoader, select_autoescape
 from PIL import Image
 
 from pipelines.cohort import Cohort, CohortSlide
 from pipelines.status import SlideStatus, reached, read_json, status_of, to_json
+from wsi.annotations import read_geojson
 from wsi.atomic import write_json, writing
 from wsi.colours import class_colours, hex_of
+from wsi.errors import InputError
 from wsi.preview import RESEARCH_USE
 from wsi.tiles import write_table
 
 # A card's picture: sharp on a screen, and small enough that a page of some hundred slides stays light.
 _PREVIEW_PX = 900
 _JPEG_QUALITY = 82
+# Columns of cohort.parquet out of quality.json; docs/quality.md says what each means.
+_QUALITY_COLUMNS = (
+    "focus_median",
+    "out_of_focus_share",
+    "fold_hint_share",
+    "bubble_hint_count",
+    "ink_fraction",
+    "hematoxylin_density",
+    "eosin_density",
+    "background_step_levels",
+)
 
 
 @dataclass(frozen=True)
 class Card:
-    """One slide as the page shows it. `classes`: rows of (name, colour, area_mm2, share)."""
+    """One slide as the page shows it. `classes`: rows of (name, colour, area_mm2, share).
+
+    `tissue_area_mm2` is that of the outlines as they are now: a person may have corrected them. None where unknown.
+    """
 
     slide: CohortSlide
     status: SlideStatus
     info: dict[str, Any] | None
     quality: dict[str, Any] | None
+    tissue_area_mm2: float | None
     summary: dict[str, Any] | None
     classes: list[tuple[str, str, float, float | None]]
     picture: str
@@ -69,13 +87,15 @@ def _card(run: Path, slide: CohortSlide, status: SlideStatus) -> Card:
     folder = run / "slides" / slide.id
     there = reached(status)
     summary = _maybe_json(folder / "summary.json", there)
+    info = _maybe_json(folder / "slide.json", there)
     # A failed slide shows what was reached: the thumbnail says more than nothing.
     shown = folder / "overlay.png" if status.state != "failed" else folder / "thumbnail.jpg"
     return Card(
         slide,
         status,
-        _maybe_json(folder / "slide.json", there),
+        info,
         _maybe_json(folder / "quality.json", there),
+        _outlined_mm2(folder / "tissue.geojson", info) if "tissue.geojson" in there else None,
         summary,
         _class_rows(summary) if summary else [],
         _data_url(shown) if shown.exists() else "",
@@ -93,6 +113,18 @@ def _maybe_json(path: Path, there: set[str]) -> dict[str, Any] | None:
     return read_json(path) if path.name in there and path.exists() else None
 
 
+def _outlined_mm2(path: Path, info: dict[str, Any] | None) -> float | None:
+    """Area in mm² within the outlines of tissue.geojson, whoever drew them; None where it cannot be told."""
+    if info is None or info["mpp"] is None or not path.exists():
+        return None
+    try:
+        regions = read_geojson(path)
+    except InputError:
+        return None  # the stage that cuts tiles said so: the slide's reason shows it
+    area_px = float(shapely.union_all([region.polygon for region in regions]).area)
+    return round(area_px * float(info["mpp"][0]) * float(info["mpp"][1]) / 1e6, 4)
+
+
 def _data_url(path: Path) -> str:
     with Image.open(path) as picture:
         small = picture.convert("RGB")
@@ -103,7 +135,7 @@ def _data_url(path: Path) -> str:
 
 
 def _cohort_table(cards: list[Card]) -> pa.Table:
-    """One row a slide: the sheet's columns, its state, its areas in mm² (null where unknown)."""
+    """One row a slide: the sheet's columns, its state, its areas in mm², its quality (null where unknown)."""
     names = sorted({name for card in cards for name, *_ in card.classes})
     rows = []
     for card in cards:
@@ -113,8 +145,9 @@ def _cohort_table(cards: list[Card]) -> pa.Table:
                 **asdict(card.slide),
                 "state": card.status.state,
                 "reason": card.status.reason,
-                "tissue_area_mm2": card.quality["tissue_area_mm2"] if card.quality else None,
+                "tissue_area_mm2": card.tissue_area_mm2,
                 "scored_area_mm2": card.summary["scored_area_mm2"] if card.summary else None,
+                **{name: (card.quality or {}).get(name) for name in _QUALITY_COLUMNS},
                 **{f"area_mm2_{name}": areas.get(name) for name in names},
             }
         )

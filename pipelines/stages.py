@@ -8,23 +8,29 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+
 from pipelines.console import progress_bar
 from wsi.annotations import read_geojson, write_geojson
 from wsi.atomic import write_json
 from wsi.blank import BlankOptions
 from wsi.digest import sha256_of
-from wsi.geometry import TileGrid, TileSpec
+from wsi.geometry import Edge, TileGrid, TileSpec
 from wsi.heatmap import Heatmap
 from wsi.icc import Icc
 from wsi.ingest import ingest as ingest_slide
+from wsi.ink import PEN_RGB, InkOptions, InkRegions, ink_regions, regions_mask
 from wsi.labels import label_tiles
 from wsi.overlay import OverlayOptions, write_overlay
+from wsi.pictures import write_png
 from wsi.preview import Caption, write_preview
+from wsi.quality import measure
 from wsi.scores import TileScores, summarise
 from wsi.slide import SlideInfo, open_slide
 from wsi.source import Source
 from wsi.tiles import candidates, grid_of, make_tiles, read_table, write_table
-from wsi.tissue import TissueMask, TissueOptions, find_tissue, write_outline_preview
+from wsi.tissue import TissueMask, TissueOptions, find_tissue, survey, write_outline_preview
+from wsi.workers import Workers
 
 
 def ingest(source: Source, out: Path, mpp: float | None, icc: Icc = "as-is") -> SlideInfo:
@@ -36,11 +42,24 @@ def ingest(source: Source, out: Path, mpp: float | None, icc: Icc = "as-is") -> 
 def tissue(slide_path: Source, out: Path, options: TissueOptions, mpp: float | None = None) -> dict[str, object]:
     """tissue.geojson, thumbnail.jpg and quality.json in `out`; returns what quality.json says."""
     with open_slide(slide_path, mpp) as slide:
-        mask, quality = find_tissue(slide, options)
-        write_geojson(out / "tissue.geojson", mask.regions(), {"tissue": (0, 120, 60)})
-        write_outline_preview(out / "thumbnail.jpg", slide, mask)
+        found = survey(slide, options)
+        quality = {**found.facts(), **measure(slide, found)}
+        write_geojson(out / "tissue.geojson", found.regions(), {"tissue": (0, 120, 60)})
+        write_outline_preview(out / "thumbnail.jpg", slide, found.tissue)
     write_json(out / "quality.json", quality)
     return quality
+
+
+def ink(
+    slide_path: Source, out: Path, options: InkOptions, mask_path: Path | None = None, mpp: float | None = None
+) -> InkRegions:
+    """What a pen outlined: `out` (GeoJSON, level-0 px) and, where asked, a PNG mask (0 and 255)."""
+    with open_slide(slide_path, mpp) as slide:
+        found = ink_regions(slide, options)
+        if mask_path is not None:
+            write_png(mask_path, regions_mask(found.regions, slide.size).astype(np.uint8) * 255)
+    write_geojson(out, found.regions, {f"{pen} pen": rgb for pen, rgb in PEN_RGB.items()})
+    return found
 
 
 def tiles(
@@ -54,22 +73,25 @@ def tiles(
     tissue_path: Path | None,
     tissue_options: TissueOptions,
     scheduler: str | None,
+    jobs: int = Workers.jobs,
+    edge: Edge = "pad",
     mpp: float | None = None,
 ) -> int:
     """tiles.parquet: the grid, what is tissue and what is blank. Returns the number of tiles left to score.
 
     tissue_path: outlines that `tissue` wrote (or a person corrected); None finds the tissue now.
     """
+    workers = Workers(scheduler, jobs)
     with open_slide(slide_path, mpp) as slide:
-        own_mpp = slide.require_mpp()
-        grid = TileGrid.of(spec, slide.size, slide.mpp, name=_name(slide_path), allow_upsample=allow_upsample)
+        own_mpp, name = slide.require_mpp(), _name(slide_path)
+        grid = TileGrid.of(spec, slide.size, slide.mpp, name=name, allow_upsample=allow_upsample, edge=edge)
         if tissue_path is None:
             mask = find_tissue(slide, tissue_options)[0]
         else:
             px_um = max(tissue_options.mask_mpp, *own_mpp)
             mask = TissueMask.of_regions(read_geojson(tissue_path), slide.size, px_um, own_mpp)
-    with progress_bar(f"tiles {_name(slide_path)}") as told:
-        table = make_tiles(slide_path, grid, mask, min_tissue, blank, mpp=mpp, scheduler=scheduler, progress=told)
+    with progress_bar(f"tiles {name}") as told:
+        table = make_tiles(slide_path, grid, mask, min_tissue, blank, mpp=mpp, workers=workers, progress=told)
     write_table(out, table)
     return int(candidates(table, grid).sum())
 

@@ -119,7 +119,7 @@ def test_a_section_becomes_options() -> None:
     overlay = OverlayConfig(alpha=0.3, classes=("TUM", "odd name"))
     assert flags_of(overlay) == "--alpha 0.3 --threshold 0.0 --classes TUM --classes 'odd name' --quality 87"
     assert "--allow-upsample" in flags_of(TileConfig(mpp=1, allow_upsample=True)).split()
-    assert flags_of(DaskConfig()) == ""
+    assert flags_of(DaskConfig()) == "--jobs 2"  # no scheduler: threads
 
 
 @pytest.mark.parametrize(

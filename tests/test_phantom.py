@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -217,3 +218,119 @@ def test_classes_cannot_be_told_by_mean_colour_alone() -> None:
             means[other].min(axis=0) < means[name].max(axis=0)
         )
         assert overlap.any(), (name, other)
+
+
+# What makes slides hard
+
+HARD = PhantomSpec(seed=21, width=2403, height=1801, mpp=1.0, pieces=1, classes=("MUS", "ADI"))
+
+
+def rendered(**features: object) -> np.ndarray:
+    return full(Phantom(replace(HARD, **features))).astype(int)
+
+
+@pytest.fixture(scope="module")
+def plain() -> np.ndarray:
+    return rendered()
+
+
+def test_pixels_of_a_spec_stay_what_they_were() -> None:
+    """Tests and figures count on them: a new feature draws from a seed stream of its own, and is off by default."""
+    spec = PhantomSpec(7, 603, 401, pens=("black", "red"), dust=12, background_steps=True, classes=("TUM", "ADI"))
+    assert sha256(full(Phantom(spec)).tobytes()).hexdigest().startswith("55eba008be0ae6c9")
+
+
+@pytest.mark.parametrize(
+    "features",
+    [{"bubbles": 2}, {"coverslip": True}, {"dark_edges": True}, {"shading": True}, {"folds": 2}, {"defocus_um": 3.0}],
+    ids=lambda features: next(iter(features)),
+)
+def test_a_hard_feature_shows_and_changes_no_tissue(features: dict[str, object], plain: np.ndarray) -> None:
+    phantom = Phantom(replace(HARD, **features))
+    assert np.array_equal(phantom.class_map, Phantom(HARD).class_map)
+    changed = np.abs(full(phantom).astype(int) - plain).max(axis=2) > 3
+    assert changed.mean() > 0.001
+    # Two halves join to the whole: what is drawn does not depend on how it is read.
+    left, right = phantom.render(Box(0, 300, 700, 600)), phantom.render(Box(700, 300, 500, 600))
+    assert np.array_equal(np.concatenate([left, right], axis=1), phantom.render(Box(0, 300, 1200, 600)))
+
+
+def test_fragments_are_detached_and_of_their_class() -> None:
+    spec = replace(HARD, width=3200, height=2400, fragments=("TUM", "MUC"))
+    phantom, bare = Phantom(spec), Phantom(replace(spec, fragments=()))
+    assert np.array_equal(phantom.class_map[bare.tissue], bare.class_map[bare.tissue])
+    labels, count = ndimage.label(phantom.tissue & ~bare.tissue, np.ones((3, 3)))
+    assert count == ndimage.label(phantom.tissue, np.ones((3, 3)))[1] - 1 == 2
+    found = {CLASSES[int(np.unique(phantom.class_map[labels == number]).item())] for number in (1, 2)}
+    assert found == {"TUM", "MUC"}
+    areas_mm2 = np.bincount(labels.ravel())[1:] * (MAP_DOWNSAMPLE * spec.mpp) ** 2 / 1e6
+    assert ((areas_mm2 > 0.02) & (areas_mm2 < 0.15)).all()
+
+
+def test_fragments_without_room_are_refused() -> None:
+    with pytest.raises(InputError, match="no room for 2 fragments"):
+        Phantom(PhantomSpec(1, 512, 512, fragments=("TUM", "TUM")))
+
+
+def test_a_fold_is_dark_tissue(plain: np.ndarray) -> None:
+    phantom = Phantom(replace(HARD, folds=3))
+    folds = phantom.folds
+    assert folds.any()
+    assert not (folds & ~phantom.tissue).any()
+    after, before = on_map(full(phantom)), on_map(plain)
+    rows, cols = after.shape[:2]
+    firm = ndimage.binary_erosion(folds)[:rows, :cols] & (phantom.class_map[:rows, :cols] == CLASSES.index("MUS"))
+    assert after[firm].mean() < before[firm].mean() - 40
+    away = (ndimage.binary_erosion(phantom.tissue, iterations=2) & ~ndimage.binary_dilation(folds, iterations=3))[
+        :rows, :cols
+    ]
+    assert np.array_equal(after[away], before[away])
+
+
+def test_out_of_focus_tissue_has_lost_its_detail(plain: np.ndarray) -> None:
+    phantom = Phantom(replace(HARD, defocus_um=3.0))
+    blurred = full(phantom).astype(int)
+    assert 0.3 < phantom.out_of_focus.sum() / phantom.tissue.sum() < 0.5
+
+    def detail(pixels: np.ndarray, where: np.ndarray) -> float:
+        inner = ndimage.binary_erosion(where, iterations=4).repeat(MAP_DOWNSAMPLE, 0).repeat(MAP_DOWNSAMPLE, 1)
+        steps = np.abs(np.diff(pixels[..., 1], axis=1))
+        return float(steps[inner[: steps.shape[0], : steps.shape[1]]].mean())
+
+    sharp = phantom.tissue & ~phantom.out_of_focus
+    assert detail(blurred, phantom.out_of_focus) < 0.5 * detail(plain, phantom.out_of_focus)
+    assert detail(blurred, sharp) == pytest.approx(detail(plain, sharp), rel=0.02)
+
+
+def test_a_bubble_is_a_dark_grey_rim_around_clear_glass(plain: np.ndarray) -> None:
+    phantom = Phantom(replace(HARD, bubbles=3))
+    light = on_map(full(phantom)).astype(float) / np.maximum(on_map(plain), 1)
+    rows, cols = light.shape[:2]
+    covered = phantom.bubbles[:rows, :cols]
+    on_glass = covered & ~phantom.tissue[:rows, :cols]
+    middle = ndimage.binary_erosion(covered, iterations=8) & on_glass
+    assert light[on_glass].min() < 0.6
+    assert np.median(light[middle]) > 0.9
+    # Grey: it takes the same share of every colour.
+    assert np.ptp(light[on_glass], axis=1).mean() < 0.02
+
+
+def test_a_faint_stain_takes_less_light() -> None:
+    spec = replace(HARD, classes=("MUS",))
+    density = [-np.log10(full(Phantom(each)).mean() / 255) for each in (spec, replace(spec, stain_strength=0.5))]
+    assert density[1] < 0.7 * density[0]
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        ({"fragments": ("FAT",)}, "fragments: 'FAT' unknown"),
+        ({"bubbles": -1}, "bubbles: -1"),
+        ({"folds": 1000}, "folds: 1000"),
+        ({"defocus_um": 50.0}, "defocus_um is 50"),
+        ({"stain_strength": 0.0}, "stain_strength is 0"),
+    ],
+)
+def test_hard_features_that_cannot_be_drawn_are_refused(features: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        replace(HARD, **features)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -83,6 +84,29 @@ def test_a_slide_smaller_than_a_tile_has_one_tile() -> None:
     grid = TileGrid(TileSpec(128, 0.5, 128), 50, 40, (0.5, 0.5))
     assert (grid.cols, grid.rows) == (1, 1)
     assert grid.box(0, 0) == Box(0, 0, 128, 128)
+
+
+@given(grids())
+def test_without_padding_no_tile_reaches_over_the_edge_and_none_that_fits_is_left_out(grid: TileGrid) -> None:
+    first = grid.box(0, 0)
+    if first.right > grid.slide_width or first.bottom > grid.slide_height:
+        with pytest.raises(InputError, match=r"no room for a tile.*set tile\.edge to pad"):
+            replace(grid, edge="drop")
+        return
+    dropped = replace(grid, edge="drop")
+    last = dropped.box(dropped.cols - 1, dropped.rows - 1)
+    assert last.right <= grid.slide_width
+    assert last.bottom <= grid.slide_height
+    following = grid.box(dropped.cols, dropped.rows)
+    assert following.right > grid.slide_width
+    assert following.bottom > grid.slide_height
+    assert dropped.cols <= grid.cols
+    assert dropped.box(0, dropped.rows - 1) == grid.box(0, dropped.rows - 1)
+
+
+def test_an_edge_policy_that_is_none_is_refused() -> None:
+    with pytest.raises(InputError, match=r"tile\.edge is 'crop'; give one of pad, drop"):
+        TileGrid(TileSpec(128, 0.5, 128), 1000, 1000, (0.5, 0.5), "crop")  # type: ignore[arg-type]
 
 
 def test_an_exact_fit_has_no_extra_tile() -> None:

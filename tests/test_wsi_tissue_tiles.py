@@ -11,16 +11,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import shapely
-from dask.callbacks import Callback
-from distributed import LocalCluster
 from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from shapely.geometry import box
 
+import wsi.tiles
 from wsi.annotations import Region
-from wsi.blank import BlankOptions, tile_stats
+from wsi.blank import REASONS, BlankOptions
 from wsi.errors import InputError, MppError
 from wsi.geometry import TileGrid, TileSpec
 from wsi.ink import ink_pixels
@@ -29,8 +28,9 @@ from wsi.phantom import CLASSES, MAP_DOWNSAMPLE, Phantom, PhantomSpec
 from wsi.phantom.files import write_tiled
 from wsi.shapes import box_fractions, polygons_of, rasterise
 from wsi.slide import open_slide
-from wsi.stream import BLOCK_PX, ahead, read_tiles
+from wsi.stream import ahead, cut_tiles, read_tiles
 from wsi.tiles import candidates, grid_of, make_tiles, read_table, write_table
+from wsi.tilestats import STATS
 from wsi.tissue import TissueMask, TissueOptions, find_tissue
 from wsi.writers.ome import Facts
 from wsi.writers.pyramid import write_pyramid
@@ -202,13 +202,15 @@ def test_box_fractions_are_those_of_counting(mask: Mask, seed: int) -> None:
 
 def test_the_table_is_as_documented(found: dict[str, Found]) -> None:
     tiles, grid = found["clean"].tiles, found["clean"].grid
-    assert tiles.schema.names == ["col", "row", "x", "y", "tissue", "blank", "blank_reason", "ink"]
-    assert [str(kind) for kind in tiles.schema.types] == [
-        *("int32", "int32", "int64", "int64", "float", "bool", "string", "float")
-    ]
+    kinds = dict(zip(tiles.schema.names, map(str, tiles.schema.types), strict=True))
+    assert list(kinds) == ["col", "row", "x", "y", "tissue", "blank", "blank_reason", *STATS]
+    assert [kinds[name] for name in ("col", "row", "x", "y")] == ["int32", "int32", "int64", "int64"]
+    assert [kinds[name] for name in ("tissue", "blank", "blank_reason")] == ["float", "bool", "string"]
+    assert {kinds[name] for name in STATS} == {"float"}
+    assert all(f"| {name} |" in wsi.tiles.__doc__ for name in STATS)
     assert tiles.num_rows == grid.rows * grid.cols
     assert np.array_equal(np.column_stack([tiles["x"], tiles["y"]]), grid.boxes()[:, :2])
-    assert set(tiles["blank_reason"].to_pylist()) <= {"", "no tissue", "bright", "flat", "ink"}
+    assert set(tiles["blank_reason"].to_pylist()) <= set(REASONS)
     assert np.array_equal(np.array(tiles["blank_reason"]) != "", tiles["blank"])
     assert np.array_equal(candidates(tiles, grid).ravel(), ~tiles["blank"].to_numpy(zero_copy_only=False))
 
@@ -216,6 +218,9 @@ def test_the_table_is_as_documented(found: dict[str, Found]) -> None:
 def test_only_tiles_with_tissue_are_read(found: dict[str, Found]) -> None:
     tiles = found["pens"].tiles
     unread = np.isnan(tiles["ink"].to_numpy())
+    for name in set(STATS) - {"focus"}:
+        assert np.array_equal(np.isnan(tiles[name].to_numpy()), unread)
+    assert np.isnan(tiles["focus"].to_numpy()).all()  # nobody asked for it
     assert np.array_equal(unread, np.array(tiles["blank_reason"]) == "no tissue")
     assert np.array_equal(unread, tiles["tissue"].to_numpy() < 0.3)
 
@@ -289,53 +294,6 @@ def test_stain_is_no_ink(found: dict[str, Found]) -> None:
         assert ink_pixels(slide.read(slide.bounds)).mean() < 0.005
 
 
-@pytest.mark.parametrize(
-    ("picture", "reason"),
-    [("white", "bright"), ("grey", "flat"), ("pen", "ink"), ("noise", "")],
-)
-def test_a_tile_is_blank_for_its_own_reason(picture: str, reason: str, tmp_path: Path) -> None:
-    noise = np.random.default_rng(2).integers(-20, 21, (64, 64, 1))
-    base = {"white": (245, 244, 246), "grey": (150, 120, 140), "pen": (30, 120, 60), "noise": (180, 110, 160)}[picture]
-    spread = noise * (picture in ("pen", "noise"))
-    pixels = np.clip(np.array(base) + spread, 0, 255).astype(np.uint8)
-    path = tmp_path / "a.ome.tif"
-    write_pyramid(path, [pixels], (64, 64), Facts((1.0, 1.0)))
-    grid = TileGrid(TILE, 64, 64, (1.0, 1.0))
-    stats = tile_stats(path, grid, np.ones((1, 1), bool), BlankOptions())
-    assert stats.reasons(BlankOptions()).tolist() == [reason]
-
-
-class _Counted(Callback):
-    """Counts the tasks that Dask finishes."""
-
-    tasks = 0
-
-    def _posttask(self, *_: object) -> None:
-        type(self).tasks += 1
-
-
-def test_there_is_one_dask_task_for_each_band_that_has_tiles(phantom_tiled: Path) -> None:
-    grid = TileGrid(TileSpec(16, 0.125, 16), 1500, 1100, (0.5, 0.5))
-    wanted = np.zeros((grid.rows, grid.cols), bool)
-    wanted[5, 7] = wanted[6, 300] = wanted[-1, -1] = True  # in the first and the last band
-    assert -(-grid.rows // (BLOCK_PX // 16)) > 2
-    _Counted.tasks = 0
-    told: list[float] = []
-    with _Counted():
-        stats = tile_stats(phantom_tiled, grid, wanted, BlankOptions(), progress=told.append)
-    assert _Counted.tasks == 2
-    assert stats.index.tolist() == np.flatnonzero(wanted).tolist()
-    assert told[-1] == 1
-
-
-def test_a_dask_cluster_gives_what_threads_give(found: dict[str, Found]) -> None:
-    case = found["pens"]
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        address = cluster.scheduler_address
-        there = make_tiles(case.path, case.grid, case.mask, 0.3, BlankOptions(), scheduler=address)
-    same(there, case.tiles)
-
-
 @pytest.mark.parametrize("stride_px", [64, 40])
 def test_streamed_tiles_are_the_tiles_of_the_grid(phantom_tiled: Path, stride_px: int) -> None:
     """Also across the borders of blocks and over the slide's edge, where they are white."""
@@ -349,6 +307,19 @@ def test_streamed_tiles_are_the_tiles_of_the_grid(phantom_tiled: Path, stride_px
                 assert np.array_equal(pixels, slide.read(grid.box(index % grid.cols, index // grid.cols)))
             seen += block.index.tolist()
     assert sorted(seen) == np.flatnonzero(wanted).tolist()
+
+
+@pytest.mark.parametrize(("stride_px", "size_px", "mpp"), [(64, 64, 0.5), (40, 64, 0.5), (50, 50, 0.5), (64, 64, 0.7)])
+def test_some_rows_of_a_tile_are_those_of_the_whole_tile(
+    phantom_jpeg: Path, stride_px: int, size_px: int, mpp: float
+) -> None:
+    """For sizes that eight divides and others, with and without overlap, exact and resampled, over the edge too."""
+    with open_slide(phantom_jpeg) as slide:
+        grid = TileGrid.of(TileSpec(size_px, mpp, stride_px), slide.size, slide.mpp, name="s")
+        rows, cols = (axis.ravel() for axis in np.mgrid[grid.rows - 9 : grid.rows, grid.cols - 5 : grid.cols])
+        whole, some = cut_tiles(slide, grid, rows, cols), cut_tiles(slide, grid, rows, cols, 8)
+    assert np.array_equal(whole.index, some.index)
+    assert np.array_equal(whole.pixels[:, ::8], some.pixels)
 
 
 def test_reading_ahead_gives_the_same_items_and_raises_the_same_error() -> None:

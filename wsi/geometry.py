@@ -11,12 +11,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wsi.errors import InputError, MismatchError, MppError
+
+# What becomes of tiles that reach over the slide's edge.
+Edge = Literal["pad", "drop"]
+EDGES: tuple[str, ...] = get_args(Edge)
 
 # A level may be built from rounded sizes: 4001 px halved is 2000 or 2001. A ratio this close to a whole
 # number is that number, and is then exact.
@@ -102,15 +106,27 @@ def downsample_of(size: tuple[int, int], level_size: tuple[int, int]) -> float:
 
 @dataclass(frozen=True)
 class TileGrid:
-    """All tile positions of one slide: `cols` × `rows` tiles that together cover it.
+    """All tile positions of one slide: `cols` × `rows` tiles.
 
-    The last column and row may reach over the slide's edge, where pixels are white.
+    edge: "pad": together they cover the slide, and the last column and row may reach over its edge, where pixels are
+    white; "drop": tiles that would are left out, and a strip at the right and below is in none.
+    Raises InputError where no tile is left.
     """
 
     spec: TileSpec
     slide_width: int
     slide_height: int
     slide_mpp: tuple[float, float]
+    edge: Edge = "pad"
+
+    def __post_init__(self) -> None:
+        if self.edge not in EDGES:
+            raise InputError(f"tile.edge is {self.edge!r}; give one of {', '.join(EDGES)}")
+        if not self.cols or not self.rows:
+            raise InputError(
+                f"a slide of {self.slide_width} × {self.slide_height} px has no room for a tile of "
+                f"{self.spec.size_px} px at {self.spec.mpp:g} mpp; set tile.edge to pad"
+            )
 
     @classmethod
     def of(
@@ -121,6 +137,7 @@ class TileGrid:
         *,
         name: str,
         allow_upsample: bool = False,
+        edge: Edge = "pad",
     ) -> TileGrid:
         """The grid of a slide of `size` (level-0 width, height) px at `mpp` (x, y).
 
@@ -133,7 +150,7 @@ class TileGrid:
                 f"{name}: {spec.mpp:g} mpp asked, the finest level has {max(mpp):.4g}; "
                 f"use a model of {max(mpp):.4g} mpp or coarser, or set tile.allow_upsample"
             )
-        return cls(spec, *size, mpp)
+        return cls(spec, *size, mpp, edge)
 
     @property
     def downsample(self) -> tuple[float, float]:
@@ -153,6 +170,10 @@ class TileGrid:
     def _count(self, slide_px: int, downsample: float) -> int:
         size, stride = self.spec.size_px, self.spec.stride_px
         count = 1 + max(0, math.ceil((slide_px / downsample - size) / stride - 1e-9))
+        if self.edge == "drop":
+            while count > 0 and round(((count - 1) * stride + size) * downsample) > slide_px:
+                count -= 1
+            return count
         # Where the tile before already ends at the edge, once rounded, the last one would lie wholly outside.
         while count > 1 and round(((count - 2) * stride + size) * downsample) >= slide_px:
             count -= 1

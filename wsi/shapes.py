@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from shapely.affinity import scale
 from shapely.geometry import LinearRing, LineString, MultiPolygon, Point, Polygon
 from shapely.geometry.base import BaseGeometry
 
@@ -58,15 +57,33 @@ def _touching(shell: NDArray[Any], holes: list[NDArray[Any]]) -> BaseGeometry:
 
 
 def rasterise(polygon: BaseGeometry, shape: tuple[int, int], px_size: tuple[float, float]) -> NDArray[np.bool_]:
-    """(rows, cols) mask of the pixels inside polygons in level-0 px; px_size as in `polygons_of`."""
-    canvas = np.zeros(shape, np.uint8)
-    # fillPoly takes in every pixel that the outline touches: half a px is taken off first.
-    small = scale(polygon, 1 / px_size[0], 1 / px_size[1], origin=(0, 0)).buffer(-0.5 + 1e-6)
-    for part in getattr(small, "geoms", [small]):
-        if isinstance(part, Polygon) and not part.is_empty:
-            rings = [np.asarray(ring.coords) - 0.5 for ring in (part.exterior, *part.interiors)]
-            cv2.fillPoly(canvas, [np.rint(ring * 16).astype(np.int32) for ring in rings], (1,), shift=4)
-    return canvas.astype(bool)
+    """(rows, cols) mask of the pixels whose centres lie inside polygons in level-0 px; px_size as in `polygons_of`."""
+    rows, x = _crossings(polygon, shape[0], px_size)
+    # A row has one more place than pixels, for crossings right of them: every row has an even number of crossings.
+    wide = shape[1] + 1
+    first = np.clip(np.ceil(x - 0.5), 0, shape[1]).astype(np.int64)
+    places = np.sort(rows * wide + first)
+    # From one crossing to the next, row after row, all is outside or inside in turns.
+    lengths = np.diff(places, prepend=0, append=shape[0] * wide)
+    inside: NDArray[np.bool_] = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(shape[0], wide)[:, :-1]
+    return np.ascontiguousarray(inside)
+
+
+def _crossings(
+    polygon: BaseGeometry, height: int, px_size: tuple[float, float]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """(row, x) in mask px of every place where an outline crosses the middle line of a row."""
+    points, ring = shapely.get_coordinates(shapely.get_rings(shapely.get_parts(polygon)), return_index=True)
+    points = points / px_size
+    edge = ring[:-1] == ring[1:]
+    start, end = points[:-1][edge], points[1:][edge]
+    first = np.clip(np.ceil(np.minimum(start[:, 1], end[:, 1]) - 0.5), 0, height).astype(np.int64)
+    count = np.clip(np.ceil(np.maximum(start[:, 1], end[:, 1]) - 0.5), 0, height).astype(np.int64) - first
+    each = np.repeat(np.arange(len(count)), count)
+    rows = first[each] + np.arange(len(each)) - np.repeat(np.cumsum(count) - count, count)
+    # Edges that cross no line have no entry in `each`; a level one among them would divide by nothing.
+    slope = (end[:, 0] - start[:, 0]) / np.where(count > 0, end[:, 1] - start[:, 1], 1)
+    return rows, start[each, 0] + (rows + 0.5 - start[each, 1]) * slope[each]
 
 
 def box_fractions(

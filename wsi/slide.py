@@ -139,10 +139,13 @@ class Slide:
         resized = cv2.resize(pixels, size_px, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
         return np.asarray(resized, np.uint8)
 
-    def read_squares(self, box: Box, columns: int, rows: int, side_px: int) -> NDArray[np.uint8]:
-        """(rows, columns, side_px, side_px, 3) RGB: what `read_to` gives of the box, cut into squares."""
+    def read_squares(self, box: Box, columns: int, rows: int, side_px: int, row_step: int = 1) -> NDArray[np.uint8]:
+        """(rows, columns, side_px, side_px, 3) RGB: what `read_to` gives of the box, cut into squares.
+
+        row_step: of each square only every so many px rows, from its first on; all pixels are decoded all the same.
+        """
         size_px = (columns * side_px, rows * side_px)
-        canvas = Canvas(rows, columns, side_px, side_px)
+        canvas = Canvas(rows, columns, side_px, side_px, row_step)
         index, left, top, width, height = self._level_box(box, size_px)
         if (width, height) == size_px and self._to_srgb is None:
             self._paint_padded(index, left, top, width, height, canvas)
@@ -159,6 +162,12 @@ class Slide:
     def native(self, level: int) -> NativeTiles | None:
         """See `Reader.native`."""
         return self._reader.native(level)
+
+    def native_height(self, downsample: float) -> float | None:
+        """Level-0 px that a row of native tiles is high where reading at `downsample` decodes; None where unknown."""
+        index = self._level_for(downsample)
+        tiles = self.native(index)
+        return None if tiles is None else tiles.tile_height * self.header.levels[index].downsample
 
     def associated(self) -> dict[str, NDArray[np.uint8]]:
         """See `Reader.associated`: a label and a macro may show a patient's name."""

@@ -28,10 +28,20 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class TileBlock:
-    """Tiles cut from one block: `index` (N,) = row * cols + col; `pixels` (N, size_px, size_px, 3) RGB."""
+    """Tiles cut from one block: `index` (N,) = row * cols + col; `pixels` (N, size_px, size_px, 3) RGB.
+
+    Where only some px rows were asked for, `pixels` is (N, ceil(size_px / row_step), size_px, 3).
+    """
 
     index: NDArray[np.int64]
     pixels: NDArray[np.uint8]
+
+    @classmethod
+    def joined(cls, blocks: list[TileBlock]) -> TileBlock:
+        """All tiles of some blocks, in their order."""
+        if len(blocks) == 1:
+            return blocks[0]
+        return cls(np.concatenate([b.index for b in blocks]), np.concatenate([b.pixels for b in blocks]))
 
 
 def read_tiles(slide: Slide, grid: TileGrid, wanted: NDArray[np.bool_]) -> Iterator[TileBlock]:
@@ -43,7 +53,7 @@ def read_tiles(slide: Slide, grid: TileGrid, wanted: NDArray[np.bool_]) -> Itera
     waiting: deque[Future[TileBlock]] = deque()
     try:
         for rows, cols in _blocks(grid, wanted):
-            waiting.append(cache.submit(_cut, slide, grid, rows, cols))
+            waiting.append(cache.submit(cut_tiles, slide, grid, rows, cols))
             if len(waiting) > cache.WORKERS:
                 yield waiting.popleft().result()
         while waiting:
@@ -62,18 +72,23 @@ def _blocks(grid: TileGrid, wanted: NDArray[np.bool_]) -> Iterator[tuple[NDArray
                 yield rows + top, cols + left
 
 
-def _cut(slide: Slide, grid: TileGrid, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> TileBlock:
-    """Read the rectangle that holds the given tiles, and cut them out of it."""
+def cut_tiles(
+    slide: Slide, grid: TileGrid, rows: NDArray[np.int64], cols: NDArray[np.int64], row_step: int = 1
+) -> TileBlock:
+    """Read the rectangle that holds the tiles at (rows, cols), and cut them out of it.
+
+    row_step: of each tile only every so many px rows, from its first on.
+    """
     stride, size = grid.spec.stride_px, grid.spec.size_px
     top, left = int(rows.min()), int(cols.min())
     high, wide = int(rows.max()) - top + 1, int(cols.max()) - left + 1
     width, height = (wide - 1) * stride + size, (high - 1) * stride + size
     box = grid.grid_box(left * stride, top * stride, width, height)
     if stride == size:
-        squares = slide.read_squares(box, wide, high, size).reshape(high * wide, size, size, 3)
+        squares = slide.read_squares(box, wide, high, size, row_step).reshape(high * wide, -1, size, 3)
     else:
         windows = sliding_window_view(slide.read_to(box, (width, height)), (size, size, 3))[::stride, ::stride, 0]
-        squares = windows.reshape(high * wide, size, size, 3)
+        squares = windows[..., ::row_step, :, :].reshape(high * wide, -1, size, 3)
     # `take`, because it lets other threads run, as indexing by an array does not.
     every = len(rows) == len(squares)
     pixels = squares if every else squares.take((rows - top) * wide + (cols - left), axis=0)

@@ -1,21 +1,29 @@
 """tiles.parquet: one row a tile. The table travels; pixels stay in the slide.
 
-| column | type | meaning |
-|---|---|---|
-| col, row | int32 | place in the grid |
-| x, y | int64 | top-left, level-0 px |
-| tissue | float32 | share of the tile that is tissue, 0-1 |
-| blank | bool | nothing to score: little tissue, or blank at full resolution |
-| blank_reason | string | "" (not blank), "no tissue", "bright", "flat" or "ink" |
-| ink | float32 | share of ink-coloured pixels, 0-1; NaN where pixels were not read |
+| column | type | unit, frame | meaning |
+|---|---|---|---|
+| col, row | int32 | tiles | place in the grid, from the slide's top left |
+| x, y | int64 | level-0 px | top-left of the tile |
+| tissue | float32 | 0-1 | share of the tile that the tissue mask covers |
+| blank | bool | | nothing to score: `blank_reason` is not "" |
+| blank_reason | string | | "", "no tissue" (by the mask), "bright", "flat", "ink", "out of focus" (`wsi.blank`) |
+| bright | float32 | 0-1 | share of px whose darkest channel is above `bright_level` |
+| saturation | float32 | 0-255 | mean of largest minus smallest channel |
+| colour | float32 | 0-255 | standard deviation of the same |
+| contrast | float32 | 0-255 | standard deviation of green |
+| edge_energy | float32 | 0-255 per px | mean difference of green between neighbours in a row |
+| ink | float32 | 0-1 | share of px in a pen's colour |
+| focus | float32 | none, about 0-2 | sharpness (`wsi.focus`); NaN where not asked for, or where it cannot be told |
 
-The file's metadata holds the grid (`tesela.grid`, JSON): tile specification, slide size and mpp.
+From `bright` on, numbers are of the tile's pixels at its own mpp (`wsi.tilestats`), and NaN where they were not read:
+the mask had settled the tile.
+
+The file's metadata holds the grid (`tesela.grid`, JSON): tile specification, slide size and mpp, edge policy.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -25,13 +33,15 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from wsi.atomic import writing
-from wsi.blank import BlankOptions, tile_stats
+from wsi.bands import tile_stats
+from wsi.blank import NO_TISSUE, REASONS, BlankOptions, blank_reasons
 from wsi.errors import InputError
 from wsi.geometry import TileGrid, TileSpec
 from wsi.source import Source
+from wsi.tilestats import STATS, Measures
 from wsi.tissue import TissueMask
+from wsi.workers import THREADS, Progress, Workers
 
-NO_TISSUE = "no tissue"
 _GRID_KEY = b"tesela.grid"
 
 
@@ -43,28 +53,21 @@ def make_tiles(
     blank: BlankOptions,
     *,
     mpp: float | None = None,
-    scheduler: str | None = None,
-    progress: Callable[[float], None] | None = None,
+    workers: Workers = THREADS,
+    progress: Progress | None = None,
 ) -> pa.Table:
     """Every tile of the grid, with what is blank and why.
 
-    The mask settles most tiles; only those with at least `min_tissue` (0-1) of tissue are read.
+    The mask settles most tiles; only those with at least `min_tissue` (0-1) of tissue are read, once.
     """
     fractions = tissue.fractions(grid)
-    wanted = fractions >= max(min_tissue, 1e-6)
-    stats = tile_stats(
-        slide_path,
-        grid,
-        wanted.reshape(grid.rows, grid.cols),
-        blank,
-        mpp=mpp,
-        scheduler=scheduler,
-        progress=progress,
-    )
-    reasons = np.full(len(fractions), NO_TISSUE, dtype=f"<U{len(NO_TISSUE)}")
-    reasons[stats.index] = stats.reasons(blank)
-    ink = np.full(len(fractions), np.nan, np.float32)
-    ink[stats.index] = stats.ink
+    wanted = (fractions >= max(min_tissue, 1e-6)).reshape(grid.rows, grid.cols)
+    measures = Measures(blank.bright_level, with_focus=blank.min_focus is not None)
+    stats = tile_stats(slide_path, grid, wanted, measures, mpp=mpp, workers=workers, progress=progress)
+    reasons = np.full(len(fractions), NO_TISSUE, np.int8)
+    reasons[stats.index] = blank_reasons(stats, blank)
+    numbers = np.full((len(fractions), len(STATS)), np.nan, np.float32)
+    numbers[stats.index] = stats.values
     rows, cols = np.divmod(np.arange(len(fractions)), grid.cols)
     boxes = grid.boxes()
     table = pa.table(
@@ -74,9 +77,9 @@ def make_tiles(
             "x": boxes[:, 0],
             "y": boxes[:, 1],
             "tissue": fractions,
-            "blank": reasons != "",
-            "blank_reason": reasons,
-            "ink": ink,
+            "blank": reasons != 0,
+            "blank_reason": pa.array(REASONS).take(pa.array(reasons)),
+            **dict(zip(STATS, numbers.T, strict=True)),
         }
     )
     return with_grid(table, grid)

@@ -1,4 +1,4 @@
-"""What on a slide is worth scoring: tissue, tiles."""
+"""What on a slide is worth scoring: tissue, what a pen outlined, tiles."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ import typer
 from pipelines import stages
 from pipelines.commands.app import AsJson, SlideArgument, SlideMpp, app, show_json
 from pipelines.console import err
+from wsi.atomic import refuse_overwriting
 from wsi.blank import BlankOptions
-from wsi.geometry import TileSpec
+from wsi.geometry import Edge, TileSpec
+from wsi.ink import Area, InkOptions
 from wsi.source import source_of
 from wsi.tissue import TissueOptions
+from wsi.workers import Workers
 
 
 @app.command()
@@ -26,10 +29,41 @@ def tissue(
     mpp: SlideMpp = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find the tissue: outlines (GeoJSON, level-0 px), a thumbnail that shows them, areas in mm²."""
+    """Find the tissue: outlines (GeoJSON, level-0 px), a thumbnail that shows them, areas in mm², quality."""
     quality = stages.tissue(source_of(slide), out, TissueOptions(mask_mpp, min_area_mm2, max_hole_mm2), mpp)
     if as_json:
         show_json(quality)
+
+
+@app.command()
+def ink(
+    image: Annotated[
+        str, typer.Argument(metavar="IMAGE", help="a slide, or a picture of one: PNG, JPEG", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(help="regions.geojson to write")],
+    mask: Annotated[Optional[Path], typer.Option(help="also as PNG: 255 inside; 4,096 px at most")] = None,  # noqa: UP045
+    area: Annotated[Area, typer.Option(help="tissue: what is enclosed and tissue; all: glass too")] = "tissue",
+    mpp: SlideMpp = None,
+    as_json: AsJson = False,
+) -> None:
+    """Turn what a pathologist drew with a pen into regions: the tissue enclosed, without the ink, holes filled.
+
+    Gaps in outlines are bridged; writing is no region. Each region is named after its pen ("blue pen": give it its
+    class in QuPath) and has a confidence: the share of its outline that is ink, 1 where it is closed.
+    """
+    source = source_of(image)
+    for path in filter(None, (out, mask)):
+        refuse_overwriting(path, source)
+    found = stages.ink(source, out, InkOptions(area), mask, mpp)
+    if as_json:
+        regions = [{"name": region.name, **region.measurements} for region in found.regions]
+        return show_json({"regions": regions, "notes": found.notes})
+    for region in found.regions:
+        numbers = ", ".join(f"{name} {value:g}" for name, value in region.measurements.items())
+        err.print(f"{region.name}: {numbers}")
+    for note in found.notes:
+        err.print(f"note: {note}")
+    return None
 
 
 @app.command()
@@ -43,13 +77,19 @@ def tiles(
     allow_upsample: Annotated[bool, typer.Option("--allow-upsample", help="take coarser slides, enlarged")] = False,
     tissue_geojson: Annotated[Optional[Path], typer.Option("--tissue", help="outlines; default: found now")] = None,  # noqa: UP045
     mask_mpp: Annotated[float, typer.Option(help="resolution of the tissue mask")] = TissueOptions.mask_mpp,
+    edge: Annotated[Edge, typer.Option(help="tiles over the slide's edge: white there, or left out")] = "pad",
     bright_level: Annotated[
         int, typer.Option(help="darkest channel above this: bright px")
     ] = BlankOptions.bright_level,
-    max_bright: Annotated[float, typer.Option(help="share of bright px above: blank")] = BlankOptions.max_bright,
-    min_contrast: Annotated[float, typer.Option(help="luminance std below: blank")] = BlankOptions.min_contrast,
+    max_bright: Annotated[float, typer.Option(help="share of bright px above, and no colour: blank")] = (
+        BlankOptions.max_bright
+    ),
+    min_colour: Annotated[float, typer.Option(help="saturation std below: no colour")] = BlankOptions.min_colour,
+    min_contrast: Annotated[float, typer.Option(help="std of green below: blank")] = BlankOptions.min_contrast,
     max_ink: Annotated[float, typer.Option(help="share of ink px above: blank")] = BlankOptions.max_ink,
-    scheduler: Annotated[str | None, typer.Option(help="a running Dask scheduler, tcp://…; default: threads")] = None,
+    min_focus: Annotated[Optional[float], typer.Option(help="focus below: blank; 0: only measured")] = None,  # noqa: UP045
+    scheduler: Annotated[str | None, typer.Option(help="Dask: tcp://…, slurm, pbs…; default: threads")] = None,
+    jobs: Annotated[int, typer.Option(help="jobs to send to slurm, pbs…")] = Workers.jobs,
     slide_mpp: Annotated[Optional[float], typer.Option(help="µm per level-0 px of the slide, if unknown")] = None,  # noqa: UP045
 ) -> None:
     """Lay the tile grid and drop what is blank, on Dask: one task per band of rows."""
@@ -57,12 +97,14 @@ def tiles(
         source_of(slide),
         out,
         TileSpec(size_px, mpp, stride_px or size_px),
-        BlankOptions(bright_level, max_bright, min_contrast, max_ink),
+        BlankOptions(bright_level, max_bright, min_colour, min_contrast, max_ink, min_focus),
         min_tissue=min_tissue,
         allow_upsample=allow_upsample,
         tissue_path=tissue_geojson,
         tissue_options=TissueOptions(mask_mpp),
+        edge=edge,
         scheduler=scheduler,
+        jobs=jobs,
         mpp=slide_mpp,
     )
     err.print(f"{count} tiles to score")

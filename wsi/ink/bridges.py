@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,28 +38,29 @@ class _Skeleton:
     ends: NDArray[np.int64]
 
 
-def bridges(ink: Mask, reach_px: Callable[[int, int], float]) -> list[Bridge]:
+def bridges(ink: Mask, reach_px: NDArray[np.float32]) -> list[Bridge]:
     """Lines over the gaps that the ends of strokes leave; shortest first.
 
     From every end to the nearest other stroke, to its own stroke where that is a long way round, and off the picture
-    where its edge is near. reach_px: how far the end at (x, y) may reach.
+    where its edge is near. reach_px: (h, w) how long a bridge that starts or ends at each px of ink may be.
     """
     lines = _skeleton(ink)
     ends = lines.ends[:_MOST_ENDS]
     if len(ends) == 0:
         return []
     found: set[Bridge] = set()
+    reach = reach_px[lines.y, lines.x]
     for end, along in zip(ends, dijkstra(lines.steps, indices=ends), strict=True):
         x, y = int(lines.x[end]), int(lines.y[end])
         across = np.hypot(lines.x - x, lines.y - y)
+        near = across < np.minimum(reach, reach[end])
         others = np.isinf(along)
         own = ~others & (along > _DETOUR * across + _LEAST_DETOUR_PX)
-        for reachable in (others, own):
+        for reachable in (others & near, own & near):
             places = np.flatnonzero(reachable)
             if len(places):
                 to = places[across[places].argmin()]
-                if across[to] < reach_px(x, y):
-                    found.add(Bridge(float(across[to]), *_ordered((x, y), (int(lines.x[to]), int(lines.y[to])))))
+                found.add(Bridge(float(across[to]), *_ordered((x, y), (int(lines.x[to]), int(lines.y[to])))))
         found |= _off_the_picture(x, y, ink.shape)
     return sorted(found)
 

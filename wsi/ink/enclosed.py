@@ -20,11 +20,11 @@ _LEAST_HALF_WIDTH_UM = 130
 _LEAST_TISSUE = 0.12
 # How far an end reaches over a gap; less where its stroke encloses something already.
 _REACH_UM, _REACH_OF_CLOSED_UM = 3800, 1350
-_MOST_BRIDGED = 0.4
 # A stroke is done when this share of it runs along regions found.
 _DONE = 0.6
-# An outline that leaves the picture: at most so much of the edge, in sides of a square of its area, and of the picture.
-_MOST_EDGE, _MOST_OF_PICTURE = 1.2, 0.4
+# An outline that leaves the picture is longer than the stretch of edge that it cuts off: a mere line is not.
+_LEAST_CLOSED, _LEAST_CLOSED_AT_EDGE = 0.6, 0.52
+_MOST_OF_PICTURE = 0.6
 _EDGE_LINE_PX = 12
 _LEAST_STROKE_PX = 150
 
@@ -73,24 +73,20 @@ class _Search:
     def take(self, lines: Mask) -> bool:
         """Add what ink and `lines` enclose and is new; says whether there was any."""
         before = len(self.found)
-        for area in _closed_areas(self.ink | lines):
+        for area, on_edge in _closed_areas(self.ink | lines):
             if (area & self._taken).sum() <= 0.5 * area.sum() and self._holds_tissue(area):
                 closed = self._closed(area)
-                if closed >= 1 - _MOST_BRIDGED:
+                if closed >= (_LEAST_CLOSED_AT_EDGE if on_edge else _LEAST_CLOSED):
                     self.found.append(Enclosed(area, closed))
                     self._taken |= area
         return len(self.found) > before
 
     def take_bridged(self) -> bool:
         """Draw bridges, the shortest first, until they enclose something new; says whether they did."""
-        done = self._done()
-        reach_px, reach_of_closed_px = _REACH_UM / STROKE_MPP, _REACH_OF_CLOSED_UM / STROKE_MPP
-
-        def reach(x: int, y: int) -> float:
-            return reach_of_closed_px if done[self._stroke[y, x]] else reach_px
-
+        reach_um = np.where(self._done(), _REACH_OF_CLOSED_UM, _REACH_UM).astype(np.float32)
+        reach_px = (reach_um / STROKE_MPP)[self._stroke]
         lines = np.zeros(self.ink.shape, np.uint8)
-        for bridge in bridges(self._strokes_to_join, reach):
+        for bridge in bridges(self._strokes_to_join, reach_px):
             cv2.line(lines, bridge.start, bridge.end, (1,), 3)
             if self.take(lines > 0):
                 return True
@@ -118,18 +114,16 @@ class _Search:
         return float((outline & np.pad(self.ink, 3)).sum() / outline.sum())
 
 
-def _closed_areas(barrier: Mask) -> Iterator[Mask]:
-    """The areas between the barrier, large enough, but what lies outside of every outline."""
-    height, width = barrier.shape
+def _closed_areas(barrier: Mask) -> Iterator[tuple[Mask, bool]]:
+    """The areas between the barrier, large enough, but what lies outside of every outline; and whether at the edge."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats((~barrier).astype(np.uint8), connectivity=4)
     on_edge = np.zeros(count, np.int64)
     for line in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
         on_edge += np.bincount(line, minlength=count)
+    on_edge[0] = 0
+    outside = int(on_edge.argmax())
     for label in range(1, count):
         area_px = int(stats[label, cv2.CC_STAT_AREA])
-        if area_px * _PX_MM2 < _LEAST_AREA_MM2:
-            continue
-        leaves = on_edge[label] > 0
-        if leaves and (on_edge[label] > _MOST_EDGE * area_px**0.5 or area_px > _MOST_OF_PICTURE * height * width):
-            continue
-        yield np.asarray(labels == label)
+        large = area_px * _PX_MM2 >= _LEAST_AREA_MM2
+        if large and label != outside and (not on_edge[label] or area_px <= _MOST_OF_PICTURE * barrier.size):
+            yield np.asarray(labels == label), bool(on_edge[label])

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_fill_holes
 
 from wsi.annotations import Region
-from wsi.density import background_rgb, stain_density
 from wsi.ink.enclosed import Enclosed, find_enclosed
 from wsi.ink.strokes import PENS, STROKE_MPP, Mask, Strokes, disc, find_strokes, opened
 from wsi.shapes import polygons_of, rasterise
 from wsi.slide import Slide
+from wsi.stain import background_rgb, colour_density
 
 Area: TypeAlias = Literal["tissue", "all"]
 
@@ -82,7 +82,7 @@ def _picture(slide: Slide) -> tuple[NDArray[np.uint8], list[str]]:
 
 
 def _tissue(rgb: NDArray[np.uint8]) -> Mask:
-    return np.asarray(stain_density(rgb, background_rgb(rgb), blur_px=1.5) > _LEAST_DENSITY)
+    return np.asarray(cv2.GaussianBlur(colour_density(rgb, background_rgb(rgb)), (0, 0), 1.4) > _LEAST_DENSITY)
 
 
 def tissue_within(enclosed: Mask, ink: Mask, tissue: Mask) -> Mask:

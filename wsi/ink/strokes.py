@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.morphology import skeletonize
 
-from wsi.density import background_rgb, optical_density
+from wsi.stain import background_rgb, optical_density
 
 Mask: TypeAlias = NDArray[np.bool_]
 Density: TypeAlias = NDArray[np.float32]
@@ -34,11 +34,12 @@ PEN_RGB = dict(zip(PENS, ((40, 40, 40), (30, 70, 200), (20, 130, 70), (200, 30, 
 _BLACK, _BLUE, _GREEN, _RED = range(1, 5)
 
 # Optical densities, tuned on one half of 213 outlined slides; `make bench` reports the other (`ink.dice`).
-_STAIN_NEUTRAL = 0.56  # neutral ÷ green in H&E: 0.44 to 0.58 between the 10th and 90th percentile
-_SURE_NEUTRAL, _POSSIBLE_NEUTRAL = 0.6, 0.5
+# Neutral ÷ green in H&E is 0.44 to 0.58 between the 10th and 90th percentile; slides differ within these bounds.
+_STAIN_NEUTRAL, _STAIN_QUANTILE, _LEAST_TISSUE_PX = (0.56, 0.6), 0.75, 500
+_SURE_NEUTRAL, _POSSIBLE_NEUTRAL = 0.72, 0.5
 _SURE_EXCESS, _POSSIBLE_EXCESS = 0.15, 0.07
 _LINE_NEUTRAL, _LINE_EXCESS = 0.1, 0.02
-_LINE_RADIUS_PX = 14
+_LINE_RADIUS_PX, _SOFT_EDGE_PX = 14, 20
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ class Strokes:
 
 def find_strokes(rgb: NDArray[np.uint8]) -> Strokes:
     """The ink on (h, w, 3) RGB of about `STROKE_MPP` µm/px."""
-    density = optical_density(rgb, background_rgb(rgb), blur_px=0.8)
-    red, green, blue = density[..., 0], density[..., 1], density[..., 2]
+    density = optical_density(rgb, background_rgb(rgb), offset=1.0)
+    red, green, blue = np.moveaxis(np.asarray(cv2.GaussianBlur(density, (0, 0), 0.8), np.float32), 2, 0)
     coloured, dark, redpen = _coloured(red, green, blue), _dark(red, green, blue), _red(red, green, blue)
     kinds = np.select(
         [redpen & ~coloured & ~dark, (red - green > 0.06) & (blue > 0.75 * green), red - green > 0.06],
@@ -85,22 +86,31 @@ def _coloured(red: Density, green: Density, blue: Density) -> Mask:
     """Blue and green pens: they take more red than green, which no tissue in H&E does."""
     sure = (red - green > 0.08) & (red > 0.25)
     possible = (red > 0.92 * green) & (red > 0.12) & (blue < red)
-    return connected(opened(sure, 2), possible)
+    return connected(opened(sure, 1), possible)
 
 
 def _dark(red: Density, green: Density, blue: Density) -> Mask:
     """Black pens, and any pen so dark, or over tissue so dark, that its colour is lost."""
     neutral = np.minimum(red, blue)
-    excess = neutral - _STAIN_NEUTRAL * green
-    sure = (neutral > _SURE_NEUTRAL) | ((excess > _SURE_EXCESS) & (neutral > 0.3))
+    plain = neutral - _STAIN_NEUTRAL[0] * green
+    sure = opened((neutral > _SURE_NEUTRAL) | ((plain > _SURE_EXCESS) & (neutral > 0.3)), 1)
+    excess = neutral - _stain_neutral(neutral, green, sure) * green
     stands_out = neutral - cv2.morphologyEx(neutral, cv2.MORPH_OPEN, disc(_LINE_RADIUS_PX))
-    possible = (
-        ((neutral > 0.1) & (neutral > 0.74 * green))
-        | (excess > _POSSIBLE_EXCESS)
-        | (neutral > _POSSIBLE_NEUTRAL)
-        | ((stands_out > _LINE_NEUTRAL) & (excess > _LINE_EXCESS))
-    )
-    return connected(opened(sure, 1), opened(possible, 1))
+    line = opened((stands_out > _LINE_NEUTRAL) & (excess > _LINE_EXCESS), 1)
+    core = connected(sure, line)
+    # Elsewhere than along a line, ink reaches no further than a soft edge does: dense tissue beside it is tissue.
+    near = cv2.dilate(core.astype(np.uint8), disc(_SOFT_EDGE_PX)) > 0
+    grey = (neutral > 0.1) & (neutral > 0.74 * green)
+    possible = near & (grey | (excess > _POSSIBLE_EXCESS) | (neutral > _POSSIBLE_NEUTRAL))
+    return connected(core, opened(possible, 1) | line)
+
+
+def _stain_neutral(neutral: Density, green: Density, ink: Mask) -> float:
+    """Neutral ÷ green in this slide's tissue, as dark as it gets, away from what is surely ink."""
+    tissue = (green > 0.15) & (cv2.dilate(ink.astype(np.uint8), disc(10)) == 0)
+    if tissue.sum() < _LEAST_TISSUE_PX:
+        return _STAIN_NEUTRAL[0]
+    return float(np.clip(np.quantile(neutral[tissue] / green[tissue], _STAIN_QUANTILE), *_STAIN_NEUTRAL))
 
 
 def _red(red: Density, green: Density, blue: Density) -> Mask:
@@ -111,8 +121,8 @@ def _red(red: Density, green: Density, blue: Density) -> Mask:
     middle = skeletonize(possible)
     kept = np.zeros(count, bool)
     for label in range(1, count):
-        along = half_width[middle & (labels == label)] if stats[label, cv2.CC_STAT_AREA] > 300 else np.empty(0)
-        if len(along) > 50 and len(along) > 3.5 * 2 * along.mean():
+        along = half_width[middle & (labels == label)] if stats[label, cv2.CC_STAT_AREA] > 100 else np.empty(0)
+        if len(along) > 25 and len(along) > 3.5 * 2 * along.mean():
             kept[label] = along.std() < 0.45 * along.mean()
     return np.asarray(kept[labels])
 

@@ -6,7 +6,7 @@ so a pixel never depends on how the slide is read.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import cv2
@@ -42,8 +42,19 @@ class Placing:
 
 
 @dataclass(frozen=True)
+class Defocus:
+    """Where the focus was wrong, 0–1 (rows, cols) on the 1/8 map, and the blurred swatches shown there."""
+
+    share: Image
+    swatches: dict[int, Pixels]
+
+
+@dataclass(frozen=True)
 class Scene:
-    """All that a block is drawn from; maps are at 1/8 size, `swatches` are RGB by class index."""
+    """All that a block is drawn from; maps are at 1/8 size, `swatches` are RGB by class index.
+
+    `glass` is the share of light let through, `folds` how much the section lies on itself; None: nowhere.
+    """
 
     spec: PhantomSpec
     layout: Layout
@@ -54,6 +65,9 @@ class Scene:
     light: Image
     lattice: Image
     grain: Image
+    glass: Image | None = None
+    folds: Image | None = None
+    defocus: Defocus | None = None
 
 
 def draw_lattice(rng: np.random.Generator) -> Image:
@@ -88,10 +102,14 @@ def draw_block(scene: Scene, col: int, row: int) -> Pixels:
     x, y = col * BLOCK_PX, row * BLOCK_PX
     lattice = _lattice_at(scene.lattice, col, row)
     colours = _tissue(scene, x, y, lattice)
+    if colours is not None:
+        colours = _folded(scene.folds, _defocused(scene, colours, x, y, lattice), x, y)
     picture = _map_patch(scene.light, x, y) if colours is None else _lit(scene, colours, x, y)
     picture = _inked(scene.ink, picture, x, y)
     for speck in scene.specks:
         _dust(picture, speck, x, y)
+    if scene.glass is not None:
+        picture = picture * _enlarge(_rim_patch(scene.glass, x, y))[:, :, None]
     mix = np.random.default_rng([scene.spec.seed, col, row]).integers(_GRAIN_PX - BLOCK_PX, size=2)
     picture = picture + scene.grain[mix[0] : mix[0] + BLOCK_PX, mix[1] : mix[1] + BLOCK_PX]
     return np.asarray(np.clip(picture + 0.5, 0, 255).astype(np.uint8))
@@ -181,6 +199,28 @@ def _thickened(picture: Image, thickness: Image) -> Image:
     slope = np.zeros(256, dtype=np.float32)
     slope[1:] = 255 * table[1:] * np.log(table[1:])
     return picture + slope[picture.astype(np.uint8)] * (thickness - 1)[:, :, None]
+
+
+def _defocused(scene: Scene, colours: Image, x: int, y: int, lattice: Image) -> Image:
+    """The section as a wrong focus shows it: from blurred swatches, so that blocks need not know their neighbours."""
+    if scene.defocus is None:
+        return colours
+    patch = _rim_patch(scene.defocus.share, x, y)
+    blurred = _tissue(replace(scene, swatches=scene.defocus.swatches), x, y, lattice) if patch.any() else None
+    if blurred is None:
+        return colours
+    return colours + _enlarge(patch)[:, :, None] * (blurred - colours)
+
+
+def _folded(folds: Image | None, colours: Image, x: int, y: int) -> Image:
+    """Beer–Lambert through two more layers where the section is folded: down, back and on."""
+    if folds is None:
+        return colours
+    patch = _rim_patch(folds, x, y)
+    if not patch.any():
+        return colours
+    through = np.clip(colours / np.float32(255), 0, 1) ** (2 * _enlarge(patch)[:, :, None])
+    return np.asarray(colours * through, dtype=np.float32)
 
 
 def _lit(scene: Scene, colours: Image, x: int, y: int) -> Image:

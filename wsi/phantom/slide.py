@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -11,21 +12,26 @@ from numpy.typing import NDArray
 from wsi.annotations import Region
 from wsi.errors import InputError
 from wsi.geometry import Box
+from wsi.phantom.glass import draw_glass
 from wsi.phantom.layout import lay_out
+from wsi.phantom.noise import Mask, blur
 from wsi.phantom.outlines import polygon_of
 from wsi.phantom.overlay import draw_dust, draw_ink, draw_light
-from wsi.phantom.render import BLOCK_PX, Pixels, Scene, draw_block, draw_grain, draw_lattice, draw_placings
+from wsi.phantom.render import BLOCK_PX, Defocus, Pixels, Scene, draw_block, draw_grain, draw_lattice, draw_placings
+from wsi.phantom.section import add_fragments, draw_defocus, draw_folds
 from wsi.phantom.spec import BACKGROUND, CLASSES, MAP_DOWNSAMPLE, PhantomSpec
 from wsi.phantom.stain import Stain
 from wsi.phantom.textures import Swatch
 
 # The seed's independent streams, so that (say) more dust leaves the tissue as it was.
 _LAYOUT, _STAIN, _LATTICE, _PLACING, _INK, _DUST, _LIGHT, _GRAIN = range(8)
+_FRAGMENTS, _FRAGMENT_PLACING, _GLASS, _FOLDS, _DEFOCUS = range(8, 13)
 
 
 @lru_cache(maxsize=24)
-def _swatch(name: str, seed: int, mpp: float) -> Pixels:
-    return Swatch.drawn(name, seed, mpp).rgb(Stain.drawn(np.random.default_rng([seed, _STAIN])))
+def _swatch(name: str, seed: int, mpp: float, strength: float) -> Pixels:
+    stain = Stain.drawn(np.random.default_rng([seed, _STAIN]))
+    return Swatch.drawn(name, seed, mpp).rgb(stain if strength == 1 else stain.times(strength))
 
 
 class Phantom:
@@ -33,31 +39,58 @@ class Phantom:
 
     The truth is kept at 1/8 of level 0 (`MAP_DOWNSAMPLE`), sizes rounded up: `class_map` (rows, cols) uint8
     index into CLASSES, BACK outside the tissue; `tissue` (rows, cols) bool; `ink` (rows, cols) bool. Ink lies
-    over tissue and glass alike and changes neither of the other two.
+    over tissue and glass alike and changes neither of the other two. So do `bubbles` (rows, cols) bool; `folds` and
+    `out_of_focus` (rows, cols) bool are parts of the tissue.
     """
 
     def __init__(self, spec: PhantomSpec) -> None:
         self.spec = spec
-        layout = lay_out(spec, self._stream(_LAYOUT))
+        pieces = lay_out(spec, self._stream(_LAYOUT))
+        layout = add_fragments(pieces, spec, self._stream(_FRAGMENTS))
         self.class_map: NDArray[np.uint8] = layout.class_map
         self.tissue: NDArray[np.bool_] = self.class_map != BACKGROUND
         ink = draw_ink(spec, self.tissue, self._stream(_INK))
         self.ink: NDArray[np.bool_] = ink.mask
+        glass = draw_glass(spec, self._stream(_GLASS))
+        self.bubbles: Mask = np.zeros(spec.map_shape, bool) if glass is None else glass.bubbles
+        folds = draw_folds(spec, self.tissue, self._stream(_FOLDS)) if spec.folds else None
+        self.folds: Mask = np.zeros(spec.map_shape, bool) if folds is None else (folds > 0.5) & self.tissue
         present = [int(index) for index in np.unique(layout.region_classes) if index != BACKGROUND]
+        swatches = {index: _swatch(CLASSES[index], spec.seed, spec.mpp, spec.stain_strength) for index in present}
+        defocus = self._defocus(swatches) if spec.defocus_um else None
+        self.out_of_focus: Mask = (
+            np.zeros(spec.map_shape, bool) if defocus is None else (defocus.share > 0.5) & self.tissue
+        )
+        fragments = replace(layout, region_classes=layout.region_classes[len(pieces.region_classes) :])
         self._scene = Scene(
             spec=spec,
             layout=layout,
-            placings=draw_placings(layout, self._stream(_PLACING)),
-            swatches={index: _swatch(CLASSES[index], spec.seed, spec.mpp) for index in present},
+            placings=[
+                *draw_placings(pieces, self._stream(_PLACING)),
+                *draw_placings(fragments, self._stream(_FRAGMENT_PLACING)),
+            ],
+            swatches=swatches,
             ink=ink,
             specks=draw_dust(spec, self._stream(_DUST)),
             light=draw_light(spec, self.tissue, self._stream(_LIGHT)),
             lattice=draw_lattice(self._stream(_LATTICE)),
             grain=draw_grain(self._stream(_GRAIN)),
+            glass=None if glass is None else glass.light,
+            folds=folds,
+            defocus=defocus,
         )
 
     def _stream(self, purpose: int) -> np.random.Generator:
         return np.random.default_rng([self.spec.seed, purpose])
+
+    def _defocus(self, swatches: dict[int, Pixels]) -> Defocus:
+        sigma_px = self.spec.defocus_um / self.spec.mpp
+        blurred = {
+            index: np.stack([blur(swatch[..., i].astype(np.float32), sigma_px) for i in range(3)], axis=-1)
+            for index, swatch in swatches.items()
+        }
+        share = draw_defocus(self.tissue, self._stream(_DEFOCUS))
+        return Defocus(share, {index: np.rint(swatch).astype(np.uint8) for index, swatch in blurred.items()})
 
     def regions(self) -> list[Region]:
         """One region per class present, BACK aside: its whole area with holes, in level-0 px."""

@@ -18,6 +18,9 @@ MPP_RANGE = (0.25, 2.0)
 _SIDE_RANGE_PX = (256, 65536)
 _MOST_PIECES = 16
 _MOST_DUST = 1000
+_MOST_HARD_FEATURES = 100
+_STRENGTH_RANGE = (0.1, 2.0)
+_MOST_DEFOCUS_UM = 10.0
 # Every piece needs room for an outline of its own on the 1/8 maps.
 _LEAST_PIECE_PX = 192
 
@@ -34,7 +37,12 @@ class PhantomSpec:
 
     `classes` are the tissue classes that appear (BACK is always there, outside the tissue). `pens` draws one
     stroke per colour, `dust` so many specks and fibres. `background_steps` shows the scanner's stitched
-    fields as steps of a few grey levels. Raises InputError for values that cannot be drawn.
+    fields as steps of a few grey levels.
+
+    What makes slides hard, all of it off by default: `fragments` places a small detached piece per class named;
+    `bubbles` (air) and `folds` (doubled tissue) are counts; `coverslip` draws its edge, `dark_edges` the slide's
+    own, `shading` an uneven light; `defocus_um` blurs part of the tissue by that sigma; `stain_strength` below 1
+    makes it faint. Raises InputError for values that cannot be drawn.
     """
 
     seed: int
@@ -46,6 +54,14 @@ class PhantomSpec:
     pens: tuple[str, ...] = ()
     dust: int = 0
     background_steps: bool = False
+    fragments: tuple[str, ...] = ()
+    bubbles: int = 0
+    folds: int = 0
+    coverslip: bool = False
+    dark_edges: bool = False
+    shading: bool = False
+    defocus_um: float = 0.0
+    stain_strength: float = 1.0
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -68,6 +84,18 @@ class PhantomSpec:
         _check_names("pens", self.pens, PEN_COLOURS)
         if not 0 <= self.dust <= _MOST_DUST:
             raise InputError(f"dust is {self.dust}; give 0 to {_MOST_DUST}")
+        self._check_hard_features()
+
+    def _check_hard_features(self) -> None:
+        _check_known("fragments", self.fragments, TISSUE_CLASSES)
+        for name, count in (("fragments", len(self.fragments)), ("bubbles", self.bubbles), ("folds", self.folds)):
+            if not 0 <= count <= _MOST_HARD_FEATURES:
+                raise InputError(f"{name}: {count} asked for; give 0 to {_MOST_HARD_FEATURES}")
+        if not 0 <= self.defocus_um <= _MOST_DEFOCUS_UM:
+            raise InputError(f"defocus_um is {self.defocus_um}; give 0 to {_MOST_DEFOCUS_UM:g} µm")
+        low, high = _STRENGTH_RANGE
+        if not low <= self.stain_strength <= high:
+            raise InputError(f"stain_strength is {self.stain_strength}; give {low} to {high}")
 
     @property
     def map_shape(self) -> tuple[int, int]:
@@ -75,9 +103,13 @@ class PhantomSpec:
         return -(-self.height // MAP_DOWNSAMPLE), -(-self.width // MAP_DOWNSAMPLE)
 
 
-def _check_names(field: str, names: tuple[str, ...], known: tuple[str, ...]) -> None:
+def _check_known(field: str, names: tuple[str, ...], known: tuple[str, ...]) -> None:
     unknown = [name for name in names if name not in known]
     if unknown:
         raise InputError(f"{field}: {', '.join(map(repr, unknown))} unknown; give any of {', '.join(known)}")
+
+
+def _check_names(field: str, names: tuple[str, ...], known: tuple[str, ...]) -> None:
+    _check_known(field, names, known)
     if len(set(names)) != len(names):
         raise InputError(f"{field}: {', '.join(names)} names one twice")

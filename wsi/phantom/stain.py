@@ -33,6 +33,10 @@ class Stain:
         strength = np.exp(rng.normal([0.1, 0.1, 0.05], [0.13, 0.16, 0.15]))
         return cls((vectors * strength[:, None]).astype(np.float32))
 
+    def times(self, strength: float) -> Stain:
+        """The same stain, weaker (below 1) or stronger."""
+        return Stain((self.vectors * strength).astype(np.float32))
+
     def rgb(self, concentrations: Image) -> NDArray[np.uint8]:
         """(h, w, 3) uint8 colours of (h, w, 3) concentrations on white (255)."""
         density = cv2.transform(concentrations, self.vectors.T)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 import numpy as np
@@ -66,6 +67,17 @@ def submit(work: Callable[..., T], *args: object) -> Future[T]:
 def _marked(work: Callable[..., T], *args: object) -> T:
     _inside.pool = True
     return work(*args)
+
+
+@contextmanager
+def in_this_thread() -> Iterator[None]:
+    """Within, the caller does by itself what else would be handed to the pool: it is one of many threads already."""
+    before = getattr(_inside, "pool", False)
+    _inside.pool = True
+    try:
+        yield
+    finally:
+        _inside.pool = before
 
 
 def in_chunks(work: Callable[[Sequence[int]], None], items: Sequence[int], at_once: int = _CHUNK) -> None:

@@ -1,0 +1,236 @@
+"""The blank filter on Dask: how work is cut, what travels, and what a worker that is killed costs."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dask
+import dask_jobqueue  # noqa: F401 - it adds its defaults to Dask's configuration when it is first imported
+import numpy as np
+import psutil
+import pytest
+from distributed import Client, LocalCluster, SchedulerPlugin
+from hypothesis import given
+from hypothesis import strategies as st
+
+import wsi.workers
+from wsi.bands import MOST_BANDS, Bands, tile_stats
+from wsi.errors import InputError
+from wsi.geometry import TileGrid, TileSpec
+from wsi.readers.tiff import TiffReader
+from wsi.tilestats import Measures, TileStats
+from wsi.workers import THREADS, Workers
+
+MEASURES = Measures(215)
+# 30 bands, most of a task's time is decoding: long enough for a worker to be killed while others are busy.
+GRID = TileGrid(TileSpec(16, 0.125, 16), 1500, 1100, (0.5, 0.5))
+
+
+def all_tiles(path: Path, workers: Workers = THREADS, grid: TileGrid = GRID, **more: Any) -> TileStats:
+    return tile_stats(path, grid, np.ones((grid.rows, grid.cols), bool), MEASURES, workers=workers, **more)
+
+
+@pytest.fixture(scope="module")
+def expected(phantom_jpeg: Path) -> TileStats:
+    """What threads of this process find."""
+    return all_tiles(phantom_jpeg)
+
+
+def same(found: TileStats, expected: TileStats) -> None:
+    """The same numbers, and every tile once: a band that ran twice counts once."""
+    assert found.index.tolist() == list(range(GRID.rows * GRID.cols))
+    np.testing.assert_array_equal(found.values, expected.values)
+
+
+# How work is cut.
+
+
+@given(st.integers(8, 600), st.integers(1, 100), st.integers(1, 250_000), st.sampled_from([128, 240, 256, 512, 1000.5]))
+def test_tasks_are_few_and_bands_end_where_native_tiles_do_if_that_is_possible(
+    size_px: int, percent: int, height: int, native_px: float
+) -> None:
+    stride = max(1, size_px * percent // 100)
+    grid = TileGrid(TileSpec(size_px, 0.5, stride), 1000, height, (0.5, 0.5))
+    bands = Bands.of(grid, native_px)
+    assert -(-grid.rows // bands.rows) <= MOST_BANDS
+    assert bands.rows % bands.strip == 0
+    if native_px % stride == 0 and native_px // stride <= 8:
+        assert bands.rows * stride % native_px == 0
+
+
+def test_a_slide_of_200000_px_is_at_most_200_small_tasks(phantom_tiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What travels: for each task some kB, whatever the size of the slide, and 36 bytes a tile back."""
+    seen: list[int] = []
+
+    def look(_: Workers, tasks: list[Any], __: object) -> list[TileStats]:
+        seen.extend(len(pickle.dumps(dict(task.dask))) for task in tasks)
+        return []
+
+    monkeypatch.setattr(Workers, "run", look)
+    grid = TileGrid(TileSpec(128, 0.5, 128), 100_000, 200_000, (0.5, 0.5))
+    all_tiles(phantom_tiled, grid=grid)
+    assert 100 <= len(seen) <= MOST_BANDS
+    assert max(seen) < 9_000  # of it, a byte says of each of 8 × 782 tiles whether it is wanted
+    sent_back = len(pickle.dumps(TileStats(np.zeros(1000, np.int64), np.zeros((1000, 7), np.float32))))
+    assert sent_back < 37_000
+
+
+@pytest.mark.parametrize("size_px", [64, 128, 512])
+def test_a_native_tile_is_decoded_once_and_only_if_a_wanted_tile_touches_it(
+    phantom_jpeg: Path, size_px: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = TileGrid(TileSpec(size_px, 0.5, size_px), 1500, 1100, (0.5, 0.5))
+    wanted = np.random.default_rng(4).random((grid.rows, grid.cols)) < 0.3
+    wanted[0, 0] = wanted[-1, -1] = True
+    decoded: list[int] = []
+    plain = TiffReader._decoded
+
+    def counted(self: TiffReader, level: int, index: int, raws: list[bytes], *, keep: bool) -> Any:
+        decoded.append(index)
+        return plain(self, level, index, raws, keep=keep)
+
+    monkeypatch.setattr(TiffReader, "_decoded", counted)
+    stats = tile_stats(phantom_jpeg, grid, wanted, MEASURES)
+    assert stats.index.tolist() == np.flatnonzero(wanted).tolist()
+    columns, touched = -(-1500 // 256), set()
+    for x, y, width, height in grid.boxes()[wanted.ravel()]:
+        right, bottom = min(x + width, 1500) - 1, min(y + height, 1100) - 1
+        touched |= {
+            r * columns + c for r in range(y // 256, bottom // 256 + 1) for c in range(x // 256, right // 256 + 1)
+        }
+    assert sorted(decoded) == sorted(touched)
+
+
+def test_progress_is_told_to_its_end(phantom_jpeg: Path) -> None:
+    told: list[float] = []
+    all_tiles(phantom_jpeg, progress=told.append)
+    assert told == sorted(told)
+    assert told[-1] == 1
+
+
+def test_no_file_stays_open(phantom_jpeg: Path) -> None:
+    before = len(psutil.Process().open_files())
+    for _ in range(3):
+        all_tiles(phantom_jpeg)
+    assert len(psutil.Process().open_files()) == before
+
+
+# Where tasks run.
+
+
+class Kill(SchedulerPlugin):
+    """Kills one worker's process once some tasks are done, while it has others to do."""
+
+    name = "kill"
+
+    def __init__(self, pids: dict[str, int], after: int) -> None:
+        self.pids, self.after = pids, after
+        self.done, self.killed, self.left = 0, "", 0
+
+    def transition(self, *event: Any, **_: Any) -> None:
+        self.done += event[2] == "memory"  # (key, state before, state after)
+        if self.done >= self.after and not self.killed:
+            workers = self.scheduler.workers.values()
+            victim = max(workers, key=lambda worker: len(worker.processing))
+            self.killed, self.left = victim.address, len(victim.processing)
+            os.kill(self.pids[victim.address], signal.SIGKILL)
+
+    async def start(self, scheduler: Any) -> None:
+        self.scheduler = scheduler
+
+
+def test_a_worker_killed_in_the_middle_costs_time_and_no_tile(phantom_jpeg: Path, expected: TileStats) -> None:
+    """Of a cluster of processes on this machine."""
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        pids = client.run(os.getpid)
+        kill = Kill(pids, after=3)
+        cluster.scheduler.add_plugin(kill)
+        client.sync(kill.start, cluster.scheduler)
+        found = all_tiles(phantom_jpeg, Workers(cluster.scheduler_address))
+        assert kill.killed
+        assert kill.left > 0  # it died with work to do
+        assert not psutil.pid_exists(pids[kill.killed]) or psutil.Process(pids[kill.killed]).status() == "zombie"
+    same(found, expected)
+
+
+@contextmanager
+def process(*words: str) -> Iterator[subprocess.Popen[str]]:
+    """A `dask` command; killed in the end."""
+    run = subprocess.Popen([sys.executable, "-m", "dask", *words], stderr=subprocess.PIPE, text=True)
+    try:
+        yield run
+    finally:
+        run.kill()
+        run.wait()
+
+
+def said(run: subprocess.Popen[str], pattern: str) -> str:
+    """What the pattern's group matches in a line that the process writes."""
+    assert run.stderr is not None
+    for line in run.stderr:
+        found = re.search(pattern, line)
+        if found:
+            return found[1]
+    raise AssertionError(f"it ended without saying {pattern}")
+
+
+def test_scheduler_and_workers_started_by_hand_survive_a_kill(phantom_jpeg: Path, expected: TileStats) -> None:
+    """`dask scheduler` and two `dask worker`s over the loopback: what a person starts on a few machines."""
+    with process("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard") as scheduler:
+        address = said(scheduler, r"Scheduler at:\s+(tcp://\S+)")
+        words = ("worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard")
+        with process(*words) as first, process(*words), Client(address) as client:
+            client.wait_for_workers(2, timeout=30)
+            killed: list[int] = []
+
+            def kill_when_a_tenth_is_done(share: float) -> None:
+                if share >= 0.1 and not killed:
+                    killed.append(sum(len(keys) for keys in client.processing().values()))
+                    first.send_signal(signal.SIGKILL)
+
+            found = all_tiles(phantom_jpeg, Workers(address), progress=kill_when_a_tenth_is_done)
+            assert killed[0] > 0  # tasks were left
+            assert first.wait(5) == -signal.SIGKILL
+            assert len(client.scheduler_info()["workers"]) == 1
+    same(found, expected)
+
+
+def test_jobs_of_a_queue_give_the_same(phantom_jpeg: Path, expected: TileStats) -> None:
+    """dask-jobqueue's own scripts, started on this machine instead of being sent to a queue."""
+    job = {"cores": 1, "memory": "1GB", "scheduler-options": {"dashboard_address": None, "host": "127.0.0.1"}}
+    with dask.config.set({f"jobqueue.local.{key}": value for key, value in job.items()}):
+        same(all_tiles(phantom_jpeg, Workers("local", jobs=2)), expected)
+
+
+def test_a_queue_that_nobody_described_is_one_clear_line() -> None:
+    with pytest.raises(InputError, match=r"dask.scheduler: slurm: .*jobqueue\.slurm in ~/\.config/dask/jobqueue\.yaml"):
+        Workers("slurm").run([])
+
+
+def test_a_scheduler_that_does_not_answer_is_one_clear_line(
+    phantom_jpeg: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wsi.workers, "_TIMEOUT_S", 1)
+    began = time.monotonic()
+    with pytest.raises(InputError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9 .*`dask scheduler`"):
+        all_tiles(phantom_jpeg, Workers("tcp://127.0.0.1:9"))
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize(("scheduler", "jobs", "named"), [("slrum", 2, "slrum.*slurm"), ("slurm", 0, "dask.jobs is 0")])
+def test_what_cannot_be_a_scheduler_is_refused(scheduler: str, jobs: int, named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        Workers(scheduler, jobs)

@@ -1,0 +1,147 @@
+"""Numbers of a slide's tiles by Dask: one task a band of rows of native tiles.
+
+Workers open slides by path and keep them open. What travels to them is a path, the grid and which tiles are wanted;
+what comes back is a few numbers a tile.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache, partial
+
+import numpy as np
+from dask.delayed import delayed
+from numpy.typing import NDArray
+
+from wsi.geometry import TileGrid
+from wsi.memory import keep_freed_memory
+from wsi.readers import cache
+from wsi.slide import Slide, open_slide
+from wsi.source import Source, written_ns
+from wsi.stream import TileBlock, cut_tiles
+from wsi.tilestats import Measures, TileStats
+from wsi.workers import THREADS, Progress, Workers
+
+# Least height of a band, in grid px. Low bands share the work out evenly; too many cost Dask more than they are worth:
+# at most so many a slide.
+BAND_PX, MOST_BANDS = 512, 200
+# Longest run of tiles in a row that is read at once, in grid px, and least number of tiles that are measured at once:
+# small enough for what was just decoded to be still in the core's cache, large enough for calls to be few.
+_RUN_PX, _MEASURED_AT_ONCE = 2048, 64
+# Where a reader does not say how high its native tiles are, in px of the level that is read.
+_USUAL_NATIVE_PX = 256
+_MOST_IN_STEP = 8
+
+
+@dataclass(frozen=True)
+class Bands:
+    """How rows of tiles are shared out: `rows` of tiles to a task, which reads them `strip` rows at a time."""
+
+    rows: int
+    strip: int
+
+    @classmethod
+    def of(cls, grid: TileGrid, native_px: float) -> Bands:
+        """Bands of a grid, for native tiles `native_px` grid px high.
+
+        Strips and bands end where native tiles do, so that no native tile is decoded by two tasks, where a few rows of
+        tiles are as high as a few native tiles; else those at the borders of bands are decoded twice.
+        """
+        stride = grid.spec.stride_px
+        strip = _aligned(stride / native_px)
+        least = max(1, round(BAND_PX / stride), math.ceil(grid.rows / MOST_BANDS))
+        return cls(-(-least // strip) * strip, strip)
+
+
+def _aligned(native_tiles: float) -> int:
+    """The fewest rows of tiles that end with a native tile, each `native_tiles` high; 1 where they would be many."""
+    for rows in range(1, _MOST_IN_STEP + 1):
+        high = rows * native_tiles
+        if high > 0.5 and abs(high - round(high)) < 1e-6:
+            return rows
+    return max(1, round(1 / native_tiles))
+
+
+def tile_stats(
+    slide_path: Source,
+    grid: TileGrid,
+    wanted: NDArray[np.bool_],
+    measures: Measures,
+    *,
+    mpp: float | None = None,
+    workers: Workers = THREADS,
+    progress: Progress | None = None,
+) -> TileStats:
+    """Measure the wanted tiles of a grid; wanted is (rows, cols) bool. Native tiles that none touches are not decoded.
+
+    slide_path: a slide or slide.json that every worker can open, with `mpp` where the file does not say it.
+    """
+    bands = Bands.of(grid, _native_px(_kept_open(slide_path, mpp, written_ns(slide_path)), grid))
+    band = delayed(partial(_band_stats, slide_path, mpp, grid, bands.strip, measures), pure=False)
+    tops = [top for top in range(0, grid.rows, bands.rows) if wanted[top : top + bands.rows].any()]
+    tasks = [band(top, wanted[top : top + bands.rows]) for top in tops]
+    try:
+        return TileStats.joined(workers.run(tasks, progress)).in_order()
+    finally:
+        _kept_open.cache_clear()  # of this process; workers keep theirs for the next slide's tiles
+
+
+def _native_px(slide: Slide, grid: TileGrid) -> float:
+    """Height of the native tiles that reading the grid decodes, in grid px."""
+    downsample = grid.downsample[1]
+    return (slide.native_height(min(grid.downsample)) or _USUAL_NATIVE_PX * downsample) / downsample
+
+
+def _band_stats(
+    slide_path: Source,
+    mpp: float | None,
+    grid: TileGrid,
+    strip: int,
+    measures: Measures,
+    top: int,
+    wanted: NDArray[np.bool_],
+) -> TileStats:
+    """Numbers of the wanted tiles of the rows of the grid from `top` on; wanted: (rows of the band, cols) bool."""
+    keep_freed_memory()
+    slide = _kept_open(slide_path, mpp, written_ns(slide_path))
+    parts = []
+    # Dask runs as many tasks as there are cores: threads of our own beside its would only take turns with them.
+    with cache.in_this_thread():
+        runs = _runs(wanted, strip, max(1, _RUN_PX // grid.spec.stride_px))
+        blocks = (cut_tiles(slide, grid, rows + top, cols, measures.row_step) for rows, cols in runs)
+        for block in _joined(blocks, _MEASURED_AT_ONCE):
+            parts.append(TileStats(block.index, measures.of(block.pixels, grid.spec.mpp)))
+    return TileStats.joined(parts)
+
+
+def _runs(wanted: NDArray[np.bool_], strip: int, longest: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """(rows, cols) of wanted tiles, strip by strip: columns without a gap, at most `longest` of them at a time."""
+    for top in range(0, len(wanted), strip):
+        part = wanted[top : top + strip]
+        columns = np.flatnonzero(part.any(axis=0))
+        for run in np.split(columns, np.flatnonzero(np.diff(columns) > 1) + 1):
+            for start in range(0, len(run), longest):
+                cols = run[start : start + longest]
+                rows, inside = np.nonzero(part[:, cols])
+                yield rows + top, cols[inside]
+
+
+def _joined(blocks: Iterable[TileBlock], least: int) -> Iterator[TileBlock]:
+    """The same tiles in blocks of at least so many, but for the last."""
+    held: list[TileBlock] = []
+    for block in blocks:
+        held.append(block)
+        if sum(len(part.index) for part in held) >= least:
+            yield TileBlock.joined(held)
+            held = []
+    if held:
+        yield TileBlock.joined(held)
+
+
+@lru_cache(maxsize=4)
+def _kept_open(slide_path: Source, mpp: float | None, last_written_ns: int) -> Slide:
+    """Open a slide once a worker, not once a band; one that was written anew is another slide."""
+    del last_written_ns  # part of the key
+    return open_slide(slide_path, mpp)
