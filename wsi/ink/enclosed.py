@@ -25,7 +25,6 @@ _DONE = 0.6
 # An outline that leaves the picture is longer than the stretch of edge that it cuts off: a mere line is not.
 _LEAST_CLOSED, _LEAST_CLOSED_AT_EDGE = 0.6, 0.52
 _MOST_OF_PICTURE = 0.6
-_EDGE_LINE_PX = 12
 _LEAST_STROKE_PX = 150
 
 _PX_MM2 = (STROKE_MPP / 1000) ** 2
@@ -41,18 +40,11 @@ class Enclosed:
 
 def find_enclosed(ink: Mask, tissue: Mask) -> list[Enclosed]:
     """The areas that ink encloses and that hold tissue, both (h, w) at `STROKE_MPP`; they do not overlap."""
-    search = _Search(_without_edge_lines(ink), tissue & ~ink)
+    search = _Search(ink, tissue & ~ink)
     search.take(np.zeros_like(ink))
     while search.take_bridged():
         pass
     return search.found
-
-
-def _without_edge_lines(ink: Mask) -> Mask:
-    """Scanners leave dark lines along the edge, which would close what is open."""
-    _, labels = cv2.connectedComponents(ink.astype(np.uint8))
-    inner = np.unique(labels[_EDGE_LINE_PX:-_EDGE_LINE_PX, _EDGE_LINE_PX:-_EDGE_LINE_PX])
-    return np.asarray(ink & np.isin(labels, inner))
 
 
 class _Search:

@@ -60,7 +60,7 @@ def ink_regions(slide: Slide, options: InkOptions) -> InkRegions:
     """
     rgb, notes = _picture(slide)
     px_size = slide.size[0] / rgb.shape[1], slide.size[1] / rgb.shape[0]
-    strokes = find_strokes(rgb)
+    strokes = find_strokes(rgb, faded=True)
     tissue = _tissue(rgb)
     regions = []
     for enclosed in find_enclosed(strokes.mask, tissue):

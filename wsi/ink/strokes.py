@@ -36,10 +36,11 @@ _BLACK, _BLUE, _GREEN, _RED = range(1, 5)
 # Optical densities, tuned on one half of 213 outlined slides; `make bench` reports the other (`ink.dice`).
 # Neutral ÷ green in H&E is 0.44 to 0.58 between the 10th and 90th percentile; slides differ within these bounds.
 _STAIN_NEUTRAL, _STAIN_QUANTILE, _LEAST_TISSUE_PX = (0.56, 0.6), 0.75, 500
-_SURE_NEUTRAL, _POSSIBLE_NEUTRAL = 0.72, 0.5
+_SURE_NEUTRAL, _POSSIBLE_NEUTRAL = 0.72, 0.66
 _SURE_EXCESS, _POSSIBLE_EXCESS = 0.15, 0.07
 _LINE_NEUTRAL, _LINE_EXCESS = 0.1, 0.02
-_LINE_RADIUS_PX, _SOFT_EDGE_PX = 14, 20
+_LINE_RADIUS_PX, _SOFT_EDGE_PX, _BESIDE_PX = 14, 20, 8
+_EDGE_PX, _EDGE_SHARE = 25, 0.05
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,15 @@ class Strokes:
         return np.asarray(self.pen > 0)
 
 
-def find_strokes(rgb: NDArray[np.uint8]) -> Strokes:
-    """The ink on (h, w, 3) RGB of about `STROKE_MPP` µm/px."""
+def find_strokes(rgb: NDArray[np.uint8], *, faded: bool) -> Strokes:
+    """The ink on (h, w, 3) RGB of about `STROKE_MPP` µm/px.
+
+    faded: also what continues a stroke but may be dense tissue beside it. Outlines need it, to be closed; a tissue
+    mask does not: a doubtful pixel is tissue.
+    """
     density = optical_density(rgb, background_rgb(rgb), offset=1.0)
     red, green, blue = np.moveaxis(np.asarray(cv2.GaussianBlur(density, (0, 0), 0.8), np.float32), 2, 0)
-    coloured, dark, redpen = _coloured(red, green, blue), _dark(red, green, blue), _red(red, green, blue)
+    coloured, dark, redpen = _coloured(red, green, blue), _dark(red, green, blue, faded), _red(red, green, blue)
     kinds = np.select(
         [redpen & ~coloured & ~dark, (red - green > 0.06) & (blue > 0.75 * green), red - green > 0.06],
         [_RED, _GREEN, _BLUE],
@@ -75,9 +80,10 @@ def ink_mask(rgb: NDArray[np.uint8], mpp: float) -> Mask:
     height, width = rgb.shape[:2]
     scale = mpp / STROKE_MPP
     if scale >= 1:
-        return find_strokes(rgb).mask
+        return find_strokes(rgb, faded=False).mask
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    found = find_strokes(np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)).mask
+    small = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
+    found = find_strokes(small, faded=False).mask
     # Linear, so that the mask's outline keeps to the stroke's instead of to the coarse pixels.
     return np.asarray(cv2.resize(found.astype(np.uint8) * 255, (width, height), interpolation=cv2.INTER_LINEAR) > 127)
 
@@ -89,20 +95,33 @@ def _coloured(red: Density, green: Density, blue: Density) -> Mask:
     return connected(opened(sure, 1), possible)
 
 
-def _dark(red: Density, green: Density, blue: Density) -> Mask:
+def _dark(red: Density, green: Density, blue: Density, faded: bool) -> Mask:
     """Black pens, and any pen so dark, or over tissue so dark, that its colour is lost."""
     neutral = np.minimum(red, blue)
     plain = neutral - _STAIN_NEUTRAL[0] * green
-    sure = opened((neutral > _SURE_NEUTRAL) | ((plain > _SURE_EXCESS) & (neutral > 0.3)), 1)
+    sure = _off_the_edge(opened((neutral > _SURE_NEUTRAL) | ((plain > _SURE_EXCESS) & (neutral > 0.3)), 1))
     excess = neutral - _stain_neutral(neutral, green, sure) * green
     stands_out = neutral - cv2.morphologyEx(neutral, cv2.MORPH_OPEN, disc(_LINE_RADIUS_PX))
     line = opened((stands_out > _LINE_NEUTRAL) & (excess > _LINE_EXCESS), 1)
+    if not faded:
+        # Nests of lymphocytes beside a pen are as dark and as narrow, but neither long nor of an even width.
+        beside = cv2.dilate(sure.astype(np.uint8), disc(_BESIDE_PX)) > 0
+        line = (line & beside) | lines(line & ~beside)
     core = connected(sure, line)
     # Elsewhere than along a line, ink reaches no further than a soft edge does: dense tissue beside it is tissue.
     near = cv2.dilate(core.astype(np.uint8), disc(_SOFT_EDGE_PX)) > 0
     grey = (neutral > 0.1) & (neutral > 0.74 * green)
     possible = near & (grey | (excess > _POSSIBLE_EXCESS) | (neutral > _POSSIBLE_NEUTRAL))
     return connected(core, opened(possible, 1) | line)
+
+
+def _off_the_edge(sure: Mask) -> Mask:
+    """Without what runs along the picture's edge: scanners leave dark lines there, and slides have dark borders."""
+    _, labels = cv2.connectedComponents(sure.astype(np.uint8))
+    margin = max(1, min(_EDGE_PX, round(_EDGE_SHARE * min(sure.shape))))
+    inside = np.bincount(labels[margin:-margin, margin:-margin].ravel(), minlength=labels.max() + 1)
+    runs_along = inside < 0.2 * np.bincount(labels.ravel())
+    return np.asarray(sure & ~runs_along[labels])
 
 
 def _stain_neutral(neutral: Density, green: Density, ink: Mask) -> float:
@@ -115,10 +134,14 @@ def _stain_neutral(neutral: Density, green: Density, ink: Mask) -> float:
 
 def _red(red: Density, green: Density, blue: Density) -> Mask:
     """Red pens: the colour of blood, so that they must also be long lines of an even width."""
-    possible = opened((red < 0.16 * green) & (blue > 0.55 * green) & (green > 0.35), 2)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(possible.astype(np.uint8), connectivity=8)
-    half_width = cv2.distanceTransform(possible.astype(np.uint8), cv2.DIST_L2, 3)
-    middle = skeletonize(possible)
+    return lines(opened((red < 0.16 * green) & (blue > 0.55 * green) & (green > 0.35), 2))
+
+
+def lines(mask: Mask) -> Mask:
+    """The parts of a mask that are long and of an even width."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    half_width = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3)
+    middle = skeletonize(mask)
     kept = np.zeros(count, bool)
     for label in range(1, count):
         along = half_width[middle & (labels == label)] if stats[label, cv2.CC_STAT_AREA] > 100 else np.empty(0)
