@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import blanks, converting, predicting, reading, tiling, tissue
+from benchmarks import blanks, converting, ink, predicting, reading, tiling, tissue
 from benchmarks.figures import Figure
 from benchmarks.slides import slides, tiled_slides
 from wsi.atomic import write_json
@@ -25,6 +25,8 @@ def main() -> int:
     figures += converting.measure()
     Console(stderr=True).print("tissue ...")
     figures += tissue.measure()
+    Console(stderr=True).print("ink ...")
+    figures += ink.measure()
     Console(stderr=True).print("tiles ...")
     for name, path in tiled_slides().items():
         figures += tiling.measure(name, path)

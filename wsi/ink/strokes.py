@@ -134,7 +134,7 @@ def _stain_neutral(neutral: Density, green: Density, ink: Mask) -> float:
 
 def _red(red: Density, green: Density, blue: Density) -> Mask:
     """Red pens: the colour of blood, so that they must also be long lines of an even width."""
-    return lines(opened((red < 0.16 * green) & (blue > 0.55 * green) & (green > 0.35), 2))
+    return lines(opened((red < 0.16 * green) & (blue > 0.55 * green) & (green > 0.35), 1))
 
 
 def lines(mask: Mask) -> Mask:
