@@ -24,13 +24,17 @@ from wsi.tissue import TissueOptions, find_tissue
 
 _SEED = 4
 _FAILED = 0.5
+# An outline lies this near the tissue that was marked in it; fewer px of plain ink do not tell the pen's colour.
+_NEAR_PX, _LEAST_INK_PX = 40, 50
+# Of plain black ink every channel is below this grey level.
+_BLACK = 60
 # For the tissue mask, which needs an mpp: sections of these thumbnails are 20 to 25 mm long.
 _MPP = 22.0
 
 
 @dataclass(frozen=True)
 class Outlined:
-    """How one slide came out: Dice of its regions, the pen's colour, and how the tissue mask did.
+    """How one slide came out: Dice of its regions, the pen's colour (see `pen_colour`), and how the tissue mask did.
 
     tissue_kept: share of the stained px of the truth that are in the tissue mask. ink_taken: share of plain ink that
     is in it, NaN where there is no plain ink.
@@ -105,7 +109,7 @@ def outlined(path: Path) -> Outlined:
     ink = plain_ink(rgb)
     return Outlined(
         path.stem,
-        found[0].name if found else "none",
+        pen_colour(rgb, truth),
         2 * float((mask & truth).sum()) / max(1, int(mask.sum() + truth.sum())),
         float(tissue.mask[stained].mean()),
         float(tissue.mask[ink].mean()) if ink.any() else float("nan"),
@@ -121,8 +125,24 @@ def read_truth(path: Path) -> NDArray[np.bool_]:
 def plain_ink(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """(h, w) px so black, so blue or so green that no tissue is, 3 px deep; not the rule of the product."""
     red, green, blue = (rgb[..., channel].astype(int) for channel in range(3))
-    plain = (rgb.max(axis=2) < 60) | (blue > red + 90) | (green > red + 30)
+    plain = (rgb.max(axis=2) < _BLACK) | (blue > red + 90) | (green > red + 30)
     return np.asarray(cv2.erode(plain.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0)
+
+
+def pen_colour(rgb: NDArray[np.uint8], truth: NDArray[np.bool_]) -> str:
+    """black, blue or green: most of the plain ink around the truth; "unclear" where there is little.
+
+    Told from the picture, not from what was found: a slide whose outline was missed counts against its pen.
+    """
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _NEAR_PX + 1, 2 * _NEAR_PX + 1))
+    near = (cv2.dilate(truth.astype(np.uint8), kernel) > 0) & ~truth
+    ink = rgb[near & plain_ink(rgb)]
+    if len(ink) < _LEAST_INK_PX:
+        return "unclear"
+    black = ink.max(axis=1) < _BLACK
+    blue = ~black & (ink[:, 2] > ink[:, 1])
+    counts = {"black": black.sum(), "blue": blue.sum(), "green": (~black & ~blue).sum()}
+    return max(counts, key=lambda pen: int(counts[pen]))
 
 
 def _print(reported: list[Outlined], tuned: list[Outlined]) -> None:

@@ -94,7 +94,7 @@ def _card(run: Path, slide: CohortSlide, status: SlideStatus) -> Card:
         slide,
         status,
         info,
-        _maybe_json(folder / "quality.json", there),
+        _quality(folder / "quality.json", there),
         _outlined_mm2(folder / "tissue.geojson", info) if "tissue.geojson" in there else None,
         summary,
         _class_rows(summary) if summary else [],
@@ -111,6 +111,12 @@ def _class_rows(summary: dict[str, Any]) -> list[tuple[str, str, float, float | 
 
 def _maybe_json(path: Path, there: set[str]) -> dict[str, Any] | None:
     return read_json(path) if path.name in there and path.exists() else None
+
+
+def _quality(path: Path, there: set[str]) -> dict[str, Any] | None:
+    """quality.json with every column; None in those that a file of an older version does not have."""
+    found = _maybe_json(path, there)
+    return None if found is None else dict.fromkeys(_QUALITY_COLUMNS) | found
 
 
 def _outlined_mm2(path: Path, info: dict[str, Any] | None) -> float | None:

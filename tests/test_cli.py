@@ -116,6 +116,34 @@ def test_a_slide_is_never_written_over(bad: Path) -> None:
     assert (bad / "whole.tif").read_bytes() == before
 
 
+def test_a_mask_of_ink_is_a_png_beside_the_regions(bad: Path, tmp_path: Path) -> None:
+    out = tmp_path / "regions.png"
+    assert "both --mask and --out" in tesela("ink", bad / "whole.tif", "--out", out, "--mask", out)
+    line = tesela("ink", bad / "whole.tif", "--out", out, "--mask", tmp_path / "mask.jpg")
+    assert "mask.jpg" in line
+    assert ".png" in line
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["tissue", "--mask-mpp", "-3"],
+        ["tissue", "--min-area-mm2", "-1"],
+        ["tiles", "--mpp", "1", "--max-bright", "7"],
+        ["tiles", "--mpp", "1", "--bright-level", "900"],
+        ["tiles", "--mpp", "1", "--stride-px", "0"],
+    ],
+)
+def test_a_number_out_of_its_range_is_refused_by_name(bad: Path, tmp_path: Path, words: list[str]) -> None:
+    """Before the slide is opened."""
+    result = CliRunner().invoke(cli.app, [*words, str(bad / "whole.tif"), "--out", str(tmp_path / "out")])
+    assert result.exit_code == 2
+    assert result.output.count("Invalid value") == 1
+    assert words[-2] in result.output
+    assert not (tmp_path / "out").exists()
+
+
 def test_channels_on_pages_of_their_own_are_no_colour_picture(tmp_path: Path) -> None:
     channels = np.zeros((3, 512, 512), np.uint8)
     tifffile.imwrite(tmp_path / "cyx.ome.tif", channels, ome=True, tile=(256, 256), metadata={"axes": "CYX"})

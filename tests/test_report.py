@@ -62,6 +62,26 @@ def test_outlines_that_cannot_be_read_have_an_unknown_area(run: Path) -> None:
     assert row_of(run)["tissue_area_mm2"] is None
 
 
+def test_regions_are_hashable_whatever_was_measured() -> None:
+    """So that they can be counted and kept in sets."""
+    with_numbers = Region(box(0, 0, 9, 9), "blue pen", "ink", {"confidence": 1.0})
+    assert hash(with_numbers) == hash(Region(box(0, 0, 9, 9), "blue pen", "ink"))
+    assert with_numbers != Region(box(0, 0, 9, 9), "blue pen", "ink")
+
+
+def test_quality_of_an_older_version_is_reported_as_far_as_it_goes(run: Path) -> None:
+    """It had the mask's numbers only: no focus, no hints, no stain."""
+    path = run / "slides" / "a" / "quality.json"
+    names = ("tissue_area_mm2", "tissue_fraction", "ink_fraction", "background_rgb", "density_threshold", "notes")
+    found = json.loads(path.read_text())
+    path.write_text(json.dumps({name: found[name] for name in names}))
+    row = row_of(run)
+    assert row["ink_fraction"] == found["ink_fraction"]
+    assert row["focus_median"] is None
+    assert row["out_of_focus_share"] is None
+    assert "Focus " not in (run / "report.html").read_text()
+
+
 def test_quality_has_columns_and_a_line(run: Path) -> None:
     row = row_of(run)
     found = json.loads((run / "slides" / "a" / "quality.json").read_text())

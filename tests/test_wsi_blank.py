@@ -142,6 +142,15 @@ def test_the_numbers_are_what_they_are_called() -> None:
     assert stats["ink"] == pytest.approx(np.array(ink), abs=0.02)
 
 
+@pytest.mark.parametrize("size_px", [128, 2048])
+@pytest.mark.parametrize("base", [0, 128, 254])
+def test_the_contrast_is_right_whatever_the_size_and_brightness(size_px: int, base: int) -> None:
+    """A standard deviation of 0.5, of sums that single precision would not hold."""
+    green = base + np.random.default_rng(1).integers(0, 2, (1, size_px // ROW_STEP, size_px), np.uint8)
+    stats = TileStats(np.arange(1), Measures(215).of(np.stack([green] * 3, axis=-1), 0.5))
+    assert stats["contrast"] == pytest.approx(0.5, abs=0.01)
+
+
 def test_rows_that_are_looked_at_stand_for_the_tile(phantom_jpeg: Path) -> None:
     with open_slide(phantom_jpeg) as slide:
         grid = TileGrid.of(TILE, slide.size, slide.mpp, name="s")

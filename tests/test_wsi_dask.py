@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,15 +22,19 @@ import dask_jobqueue  # noqa: F401 - it adds its defaults to Dask's configuratio
 import numpy as np
 import psutil
 import pytest
+import tifffile
+from dask.delayed import delayed
 from distributed import Client, LocalCluster, SchedulerPlugin
 from hypothesis import given
 from hypothesis import strategies as st
 
 import wsi.workers
-from wsi.bands import MOST_BANDS, Bands, tile_stats
+from wsi.bands import _CUT_BYTES, MOST_BANDS, Bands, _at_once, tile_stats
 from wsi.errors import InputError
 from wsi.geometry import TileGrid, TileSpec
+from wsi.ingest import ingest
 from wsi.readers.tiff import TiffReader
+from wsi.slide import open_slide
 from wsi.tilestats import Measures, TileStats
 from wsi.workers import THREADS, Workers
 
@@ -123,6 +130,81 @@ def test_no_file_stays_open(phantom_jpeg: Path) -> None:
     for _ in range(3):
         all_tiles(phantom_jpeg)
     assert len(psutil.Process().open_files()) == before
+
+
+@given(st.integers(8, 4096), st.integers(1, 100), st.integers(1, 8), st.sampled_from([1, 8]))
+def test_tiles_that_overlap_are_held_few_at_a_time(size_px: int, percent: int, strip: int, row_step: int) -> None:
+    spec = TileSpec(size_px, 0.5, max(1, size_px * percent // 100))
+    columns, tiles = _at_once(spec, strip, row_step)
+    tile_bytes = -(-size_px // row_step) * size_px * 3
+    assert columns == 1 or columns * strip * tile_bytes <= _CUT_BYTES
+    assert tiles == 1 or tiles * tile_bytes <= _CUT_BYTES
+
+
+def write_blank(path: Path) -> None:
+    """A white slide of the phantom's size."""
+    tifffile.imwrite(path, np.full((1100, 1500, 3), 255, np.uint8), tile=(256, 256), photometric="rgb")
+
+
+class Elsewhere(Workers):
+    """Runs tasks in another folder than the one where they were made."""
+
+    def run(self, tasks: Any, progress: Any = None) -> list[Any]:
+        os.chdir("elsewhere")
+        return super().run(tasks, progress)
+
+
+@pytest.mark.parametrize("name", ["a.tif", "found/slide.json"])
+def test_a_relative_path_is_the_same_slide_in_the_folder_of_a_worker(
+    name: str, phantom_jpeg: Path, expected: TileStats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where another slide may have the same name."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    shutil.copy(phantom_jpeg, "a.tif")
+    write_blank(Path("elsewhere/a.tif"))
+    ingest(Path("a.tif"), Path("found"))
+    same(all_tiles(Path(name), Elsewhere()), expected)
+
+
+def test_a_slide_json_is_read_from_any_folder_and_moves_with_its_conversion(
+    phantom_flat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "before").mkdir()
+    monkeypatch.chdir(tmp_path / "before")
+    shutil.copy(phantom_flat, "flat.tif")
+    ingest(Path("flat.tif"), Path("found"))
+    found = (tmp_path / "before" / "found").rename(tmp_path / "moved")
+    written = json.loads((found / "slide.json").read_text())
+    assert (written["path"], written["source"]) == ("slide.ome.tif", str(tmp_path / "before" / "flat.tif"))
+    monkeypatch.chdir("/")
+    with open_slide(found / "slide.json") as slide:
+        assert slide.path == found / "slide.ome.tif"
+
+
+def test_an_older_slide_json_is_relative_to_the_folder_of_the_command(
+    phantom_jpeg: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(phantom_jpeg, "a.tif")
+    ingest(Path("a.tif"), Path("found"))
+    written = json.loads(Path("found/slide.json").read_text())
+    Path("found/slide.json").write_text(json.dumps(written | {"path": "a.tif", "source": "a.tif"}))
+    with open_slide(Path("found/slide.json")) as slide:
+        assert slide.path == Path("a.tif")
+
+
+def test_a_slide_that_is_replaced_is_measured_anew_by_workers_that_had_it_open(
+    phantom_jpeg: Path, expected: TileStats, tmp_path: Path
+) -> None:
+    shutil.copy(phantom_jpeg, tmp_path / "a.tif")
+    ingest(tmp_path / "a.tif", tmp_path / "found")
+    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
+        workers = Workers(cluster.scheduler_address)
+        same(all_tiles(tmp_path / "found" / "slide.json", workers), expected)
+        write_blank(tmp_path / "a.tif")
+        found = all_tiles(tmp_path / "found" / "slide.json", workers)
+    assert (found["bright"] == 1).all()
 
 
 # Where tasks run.
@@ -228,6 +310,41 @@ def test_a_scheduler_that_does_not_answer_is_one_clear_line(
     with pytest.raises(InputError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9 .*`dask scheduler`"):
         all_tiles(phantom_jpeg, Workers("tcp://127.0.0.1:9"))
     assert time.monotonic() - began < 10
+
+
+def test_a_scheduler_that_is_lost_is_one_clear_line(phantom_jpeg: Path) -> None:
+    with process("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard") as scheduler:
+        address = said(scheduler, r"Scheduler at:\s+(tcp://\S+)")
+        with process("worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard"):
+            began = time.monotonic()
+            with pytest.raises(InputError, match=rf"{address}: the scheduler was lost .* see its log"):
+                all_tiles(phantom_jpeg, Workers(address), progress=lambda _: scheduler.kill())
+            assert time.monotonic() - began < 30
+
+
+def test_tiles_that_kill_every_worker_are_one_clear_line() -> None:
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
+        pytest.raises(InputError, match=r"several workers died of the same tiles, .*memory; see their logs"),
+    ):
+        Workers(cluster.scheduler_address).run([delayed(os._exit)(1)])
+
+
+def test_a_task_s_own_error_is_what_is_raised() -> None:
+    with (
+        LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster,
+        pytest.raises(FileNotFoundError),
+    ):
+        Workers(cluster.scheduler_address).run([delayed(os.stat)("nowhere")])
+
+
+def test_that_no_worker_is_there_yet_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(wsi.workers, "_NO_WORKERS_S", 0.2)
+    with LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster:
+        threading.Timer(2, cluster.scale, [1]).start()
+        assert Workers(cluster.scheduler_address).run([delayed(abs)(-1)]) == [1]
+        assert f"{cluster.scheduler_address}: no workers yet" in caplog.text
 
 
 @pytest.mark.parametrize(("scheduler", "jobs", "named"), [("slrum", 2, "slrum.*slurm"), ("slurm", 0, "dask.jobs is 0")])

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import cv2
+import imagecodecs
 import numpy as np
 import pytest
 import shapely
@@ -17,10 +18,14 @@ from scipy import ndimage
 
 from wsi import stain
 from wsi.annotations import read_geojson, write_geojson
+from wsi.blank import BlankOptions
+from wsi.geometry import Box, TileGrid, TileSpec
+from wsi.ink import InkOptions, ink_regions
 from wsi.phantom import Phantom, PhantomSpec
 from wsi.phantom.files import write_tiled
 from wsi.slide import open_slide
 from wsi.stain import by_bands
+from wsi.tiles import make_tiles
 from wsi.tissue import Survey, TissueOptions, survey, tidied
 from wsi.writers.ome import Facts
 from wsi.writers.pyramid import write_pyramid
@@ -205,3 +210,23 @@ def test_colour_alone_makes_stain(tmp_path: Path) -> None:
     grey = cv2.cvtColor(cv2.cvtColor(stained_disc(401, 150.0), cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     with open_slide(picture_slide(tmp_path / "a.ome.tif", np.asarray(grey, np.uint8), 2.0)) as slide:
         assert not survey(slide, OPTIONS).tissue.mask.any()
+
+
+def test_a_blue_stain_is_no_ink_to_any_stage(tmp_path: Path) -> None:
+    """Giemsa-like: the tissue's densities turned into those of a blue dye."""
+    phantom = Phantom(PhantomSpec(71, 2048, 2048, 2.0, pieces=1, classes=("TUM", "STR", "NORM")))
+    rgb = phantom.render(Box(0, 0, 2048, 2048)).astype(np.float32)
+    density = -np.log10((rgb + 1) / 256).mean(axis=2, keepdims=True)
+    blue = np.clip(256 * 10 ** (-density * np.array([1.8, 1.2, 0.4], np.float32)) - 1, 0, 255).astype(np.uint8)
+    path = tmp_path / "giemsa.png"
+    path.write_bytes(imagecodecs.png_encode(blue))
+    with open_slide(path, 2.0) as slide:
+        found = survey(slide, TissueOptions())
+        grid = TileGrid.of(TileSpec(64, 2.0, 64), slide.size, slide.mpp, name="giemsa")
+        outlined = ink_regions(slide, InkOptions())
+    truth = cv2.resize(phantom.tissue.astype(np.uint8), found.tissue.mask.shape[::-1], interpolation=cv2.INTER_AREA) > 0
+    assert found.tissue.mask[truth].mean() > 0.95
+    assert "taken as stain" in found.notes[0]
+    assert outlined.regions == ()
+    reasons = make_tiles(path, grid, found.tissue, 0.5, BlankOptions(), mpp=2.0)["blank_reason"].to_pylist()
+    assert "ink" not in reasons

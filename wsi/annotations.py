@@ -26,7 +26,7 @@ class Region:
     polygon: BaseGeometry
     name: str
     source: str
-    measurements: Mapping[str, float] = field(default_factory=dict)
+    measurements: Mapping[str, float] = field(default_factory=dict, hash=False)  # a dict has no hash
 
 
 def read_geojson(path: Path) -> list[Region]:

@@ -7,7 +7,6 @@ import json
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import cv2
@@ -54,14 +53,22 @@ class SlideInfo:
     notes: tuple[str, ...]
 
     def write(self, path: Path) -> None:
-        """Write slide.json."""
-        write_json(path, asdict(self))
+        """Write slide.json: absolute paths, but of what lies beside it the name alone, so that both may be moved."""
+        raw = asdict(self)
+        for name in ("path", "source"):
+            if isinstance(lies := source_of(raw[name]), Path):
+                lies = lies.absolute()
+                raw[name] = lies.name if lies.parent == path.parent.absolute() else str(lies)
+        write_json(path, raw)
 
     @classmethod
     def load(cls, path: Path) -> SlideInfo:
         """Read slide.json; raises InputError where it is not one."""
         try:
             raw: dict[str, Any] = json.loads(path.read_text("utf-8"))
+            for name in ("path", "source"):
+                beside = path.parent / raw[name]  # what is absolute stays so
+                raw[name] = str(beside) if beside.exists() else raw[name]
             raw["levels"] = tuple(Level(**level) for level in raw["levels"])
             raw["mpp"] = tuple(raw["mpp"]) if raw["mpp"] else None
             raw["bounds_offset"], raw["notes"] = tuple(raw["bounds_offset"]), tuple(raw["notes"])
@@ -242,9 +249,7 @@ class Slide:
     def __enter__(self) -> Slide:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:

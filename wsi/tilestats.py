@@ -108,9 +108,10 @@ def _means(plane: NDArray[np.uint8], count: int) -> NDArray[np.float64]:
 
 def _deviations(plane: NDArray[np.uint8], count: int) -> NDArray[np.float64]:
     """(count,) standard deviations of tiles in a (count * rows, width) plane, good to 0.1 grey levels."""
-    # About the middle of the range, so that single precision loses little.
-    values = np.subtract(plane.reshape(count, -1), 128, dtype=np.float32)
-    squares = np.matmul(values[:, None, :], values[:, :, None])[:, 0, 0].astype(np.float64) / values.shape[1]
+    # About the middle of the range, and in single precision no more than a px row, so that little is lost.
+    values = np.subtract(plane, 128, dtype=np.float32)
+    rows = np.matmul(values[:, None, :], values[:, :, None]).reshape(count, -1)
+    squares = rows.sum(axis=1, dtype=np.float64) / (values.size // count)
     deviations: NDArray[np.float64] = np.sqrt(np.maximum(squares - (_means(plane, count) - 128) ** 2, 0))
     return deviations
 

@@ -14,7 +14,7 @@ from skimage.filters import threshold_otsu
 
 from wsi.annotations import Region
 from wsi.geometry import TileGrid
-from wsi.ink import ink_mask
+from wsi.ink import ink_mask, stain_like_ink
 from wsi.pictures import write_jpeg
 from wsi.shapes import box_fractions, polygons_of, rasterise
 from wsi.slide import Slide
@@ -41,9 +41,8 @@ _MIN_COLOURED = 0.07
 _JOIN_UM, _THIN_UM = 48, 28
 # Steps between a scanner's fields are straight, along an axis, and thin.
 _STEP_LENGTH_UM = 240
-# A picture in which this share of the stained area has an ink's colour is stained so (Giemsa is blue), not drawn on.
-# The pen around small biopsies makes up to 0.72 of it (213 outlined slides).
-_STAIN_NOT_INK = 0.9
+# From this share of the stained area on, a person should look whether it is ink.
+_MUCH_INK = 0.5
 
 
 @dataclass(frozen=True)
@@ -156,9 +155,11 @@ def survey(slide: Slide, options: TissueOptions) -> Survey:
     found = stained | _pale(rgb, stained, px_um)
     ink, notes = ink_mask(rgb, px_um), []
     ink_share = float((found & ink).sum() / max(1, found.sum()))
-    if ink_share > _STAIN_NOT_INK:
+    if stain_like_ink(ink_share):
         notes.append(f"{ink_share:.0%} of the stained area has the colour of ink: taken as stain, nothing removed")
         ink = np.zeros_like(ink)
+    elif ink_share > _MUCH_INK:
+        notes.append(f"{ink_share:.0%} of the stained area has the colour of ink and was left out: is it ink?")
     px_mm2 = px_size[0] * mpp[0] * px_size[1] * mpp[1] / 1e6
     mask = tidied(found & ~ink, options.min_area_mm2 / px_mm2, options.max_hole_mm2 / px_mm2)
     return Survey(rgb, px_um, mpp, TissueMask(mask, px_size), ink, background, threshold, tuple(notes))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -28,6 +30,10 @@ QUEUES = {
     "slurm": ("dask_jobqueue", "SLURMCluster"),
 }
 _TIMEOUT_S = 30
+# So long without a worker, and a person is told.
+_NO_WORKERS_S = 10
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,13 +59,16 @@ class Workers:
         """The results of delayed tasks, in their order; `progress` is told the share done, 0 to 1.
 
         Tasks of a worker that dies are given to another. Waits for workers as long as it takes: a queue may be full.
-        Raises InputError where no scheduler answers, and whatever a task raises.
+        Raises InputError where no scheduler answers, it is lost, or workers die of a task; and whatever a task raises.
         """
         if self.scheduler is None:
             with _Told(progress):
                 return list(compute(*tasks, scheduler="threads", num_workers=cache.WORKERS))
-        with self._client() as client:
-            return _gathered(client, tasks, progress)
+        with self._client() as client, _told_in_a_line(str(self.scheduler)):
+            futures = client.compute(list(tasks))
+            if futures:
+                _say_if_none_works(client, str(self.scheduler))
+            return _gathered(client, futures, progress)
 
     @contextmanager
     def _client(self) -> Iterator[Any]:
@@ -102,12 +111,40 @@ def _queue(name: str, jobs: int) -> Iterator[Any]:
         yield cluster
 
 
-def _gathered(client: Any, tasks: Sequence[Any], progress: Progress | None) -> list[Any]:
+@contextmanager
+def _told_in_a_line(scheduler: str) -> Iterator[None]:
+    """Makes an InputError of what distributed raises where its processes are lost."""
+    from distributed import KilledWorker
+    from distributed.client import FuturesCancelledError
+    from distributed.comm.core import CommClosedError
+
+    try:
+        yield
+    except KilledWorker as error:
+        raise InputError(
+            f"dask.scheduler: {scheduler}: several workers died of the same tiles, most often for lack of memory; "
+            "see their logs, and give each more memory or fewer threads"
+        ) from error
+    except (CancelledError, FuturesCancelledError, CommClosedError) as error:
+        raise InputError(
+            f"dask.scheduler: {scheduler}: the scheduler was lost while tiles were measured; "
+            "see its log, start it and its workers again, and run again"
+        ) from error
+
+
+def _say_if_none_works(client: Any, scheduler: str) -> None:
+    """Wait some seconds for the first worker; if none comes, warn: from here on there is nothing to be seen."""
+    try:
+        client.wait_for_workers(1, timeout=_NO_WORKERS_S)
+    except TimeoutError:
+        _log.warning("tesela: dask.scheduler: %s: no workers yet; waiting for them", scheduler)
+
+
+def _gathered(client: Any, futures: Sequence[Any], progress: Progress | None) -> list[Any]:
     from distributed import as_completed
 
-    futures = client.compute(list(tasks))
     for number, future in enumerate(as_completed(futures), start=1):
-        if future.status == "error":
+        if future.status != "finished":
             future.result()  # raises: the other tasks need not be waited for
         if progress is not None:
             progress(number / len(futures))

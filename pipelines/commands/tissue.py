@@ -12,20 +12,26 @@ from pipelines.commands.app import AsJson, SlideArgument, SlideMpp, app, show_js
 from pipelines.console import err
 from wsi.atomic import refuse_overwriting
 from wsi.blank import BlankOptions
+from wsi.errors import InputError
 from wsi.geometry import Edge, TileSpec
 from wsi.ink import Area, InkOptions
 from wsi.source import source_of
 from wsi.tissue import TissueOptions
 from wsi.workers import Workers
 
+# A resolution is above 0, which Typer cannot say; nothing that light shows is as fine as this, µm per px.
+_LEAST_MPP = 0.001
+
 
 @app.command()
 def tissue(
     slide: SlideArgument,
     out: Annotated[Path, typer.Option(help="folder for tissue.geojson, thumbnail.jpg and quality.json")],
-    mask_mpp: Annotated[float, typer.Option(help="resolution of the mask, µm per px")] = TissueOptions.mask_mpp,
-    min_area_mm2: Annotated[float, typer.Option(help="smaller pieces are dust")] = TissueOptions.min_area_mm2,
-    max_hole_mm2: Annotated[float, typer.Option(help="smaller holes are filled")] = TissueOptions.max_hole_mm2,
+    mask_mpp: Annotated[
+        float, typer.Option(min=_LEAST_MPP, help="resolution of the mask, µm per px")
+    ] = TissueOptions.mask_mpp,
+    min_area_mm2: Annotated[float, typer.Option(min=0, help="smaller pieces are dust")] = TissueOptions.min_area_mm2,
+    max_hole_mm2: Annotated[float, typer.Option(min=0, help="smaller holes are filled")] = TissueOptions.max_hole_mm2,
     mpp: SlideMpp = None,
     as_json: AsJson = False,
 ) -> None:
@@ -54,6 +60,8 @@ def ink(
     source = source_of(image)
     for path in filter(None, (out, mask)):
         refuse_overwriting(path, source)
+    if mask is not None:
+        _check_mask(mask, out)
     found = stages.ink(source, out, InkOptions(area), mask, mpp)
     if as_json:
         regions = [{"name": region.name, **region.measurements} for region in found.regions]
@@ -66,31 +74,46 @@ def ink(
     return None
 
 
+def _check_mask(mask: Path, out: Path) -> None:
+    """Raise InputError where the mask is no PNG by its name, or would be replaced by the regions."""
+    if mask.resolve() == out.resolve():
+        raise InputError(f"{mask}: given for both --mask and --out; give each a name of its own")
+    if mask.suffix.lower() != ".png":
+        raise InputError(f"{mask}: the mask is written as PNG; give --mask a name that ends in .png")
+
+
 @app.command()
 def tiles(
     slide: SlideArgument,
     out: Annotated[Path, typer.Option(help="tiles.parquet to write")],
-    mpp: Annotated[float, typer.Option(help="µm per px of a tile; reading resamples to it", show_default=False)],
-    size_px: Annotated[int, typer.Option("--size-px", "--size", help="side of a tile, px at --mpp")] = 128,
-    stride_px: Annotated[Optional[int], typer.Option(help="step between tiles [default: --size-px]")] = None,  # noqa: UP045
+    mpp: Annotated[
+        float, typer.Option(min=_LEAST_MPP, help="µm per px of a tile; reading resamples to it", show_default=False)
+    ],
+    size_px: Annotated[int, typer.Option("--size-px", "--size", min=8, help="side of a tile, px at --mpp")] = 128,
+    stride_px: Annotated[Optional[int], typer.Option(min=1, help="step between tiles [default: --size-px]")] = None,  # noqa: UP045
     min_tissue: Annotated[float, typer.Option(min=0, max=1, help="share of a tile that must be tissue")] = 0.1,
     allow_upsample: Annotated[bool, typer.Option("--allow-upsample", help="take coarser slides, enlarged")] = False,
     tissue_geojson: Annotated[Optional[Path], typer.Option("--tissue", help="outlines; default: found now")] = None,  # noqa: UP045
-    mask_mpp: Annotated[float, typer.Option(help="resolution of the tissue mask")] = TissueOptions.mask_mpp,
+    mask_mpp: Annotated[
+        float, typer.Option(min=_LEAST_MPP, help="resolution of the tissue mask")
+    ] = TissueOptions.mask_mpp,
     edge: Annotated[Edge, typer.Option(help="tiles over the slide's edge: white there, or left out")] = "pad",
     bright_level: Annotated[
-        int, typer.Option(help="darkest channel above this: bright px")
+        int, typer.Option(min=0, max=255, help="darkest channel above this: bright px")
     ] = BlankOptions.bright_level,
-    max_bright: Annotated[float, typer.Option(help="share of bright px above, and no colour: blank")] = (
+    max_bright: Annotated[float, typer.Option(min=0, max=1, help="share of bright px above, and no colour: blank")] = (
         BlankOptions.max_bright
     ),
-    min_colour: Annotated[float, typer.Option(help="saturation std below: no colour")] = BlankOptions.min_colour,
-    min_contrast: Annotated[float, typer.Option(help="std of green below: blank")] = BlankOptions.min_contrast,
-    max_ink: Annotated[float, typer.Option(help="share of ink px above: blank")] = BlankOptions.max_ink,
-    min_focus: Annotated[Optional[float], typer.Option(help="focus below: blank; 0: only measured")] = None,  # noqa: UP045
+    min_colour: Annotated[float, typer.Option(min=0, help="saturation std below: no colour")] = BlankOptions.min_colour,
+    min_contrast: Annotated[float, typer.Option(min=0, help="std of green below: blank")] = BlankOptions.min_contrast,
+    max_ink: Annotated[float, typer.Option(min=0, max=1, help="share of ink px above: blank")] = BlankOptions.max_ink,
+    min_focus: Annotated[Optional[float], typer.Option(min=0, help="focus below: blank; 0: only measured")] = None,  # noqa: UP045
     scheduler: Annotated[str | None, typer.Option(help="Dask: tcp://…, slurm, pbs…; default: threads")] = None,
-    jobs: Annotated[int, typer.Option(help="jobs to send to slurm, pbs…")] = Workers.jobs,
-    slide_mpp: Annotated[Optional[float], typer.Option(help="µm per level-0 px of the slide, if unknown")] = None,  # noqa: UP045
+    jobs: Annotated[int, typer.Option(min=1, help="jobs to send to slurm, pbs…")] = Workers.jobs,
+    slide_mpp: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(min=_LEAST_MPP, help="µm per level-0 px of the slide, if unknown"),
+    ] = None,
 ) -> None:
     """Lay the tile grid and drop what is blank, on Dask: one task per band of rows."""
     count = stages.tiles(

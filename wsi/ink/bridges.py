@@ -7,13 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array
-from scipy.sparse.csgraph import dijkstra
+from scipy.sparse.csgraph import connected_components, dijkstra
 from skimage.morphology import skeletonize
 
 from wsi.ink.strokes import Mask
 
-# Writing has many ends; the shortest bridges of so many of them are enough to close an outline.
-_MOST_ENDS = 300
 _EDGE_REACH_PX = 20
 # An end leads back to its own stroke only where the way along the ink is this much longer than the way across.
 _DETOUR, _LEAST_DETOUR_PX = 3.0, 30.0
@@ -30,10 +28,11 @@ class Bridge:
 
 @dataclass(frozen=True)
 class _Skeleton:
-    """Middle lines of strokes: px (n,) x and y, lengths between neighbours (n, n), and which px are ends."""
+    """Middle lines of strokes: px (n,) x, y and stroke, lengths between neighbours (n, n), and which px are ends."""
 
     x: NDArray[np.int64]
     y: NDArray[np.int64]
+    stroke: NDArray[np.int32]
     steps: csr_array
     ends: NDArray[np.int64]
 
@@ -45,16 +44,18 @@ def bridges(ink: Mask, reach_px: NDArray[np.float32]) -> list[Bridge]:
     where its edge is near. reach_px: (h, w) how long a bridge that starts or ends at each px of ink may be.
     """
     lines = _skeleton(ink)
-    ends = lines.ends[:_MOST_ENDS]
-    if len(ends) == 0:
+    if len(lines.ends) == 0:
         return []
     found: set[Bridge] = set()
     reach = reach_px[lines.y, lines.x]
-    for end, along in zip(ends, dijkstra(lines.steps, indices=ends), strict=True):
+    # What is further along the ink is far enough, as another stroke is.
+    furthest = _DETOUR * float(reach.max()) + _LEAST_DETOUR_PX
+    for end in lines.ends:
+        along = dijkstra(lines.steps, indices=end, limit=furthest)
         x, y = int(lines.x[end]), int(lines.y[end])
         across = np.hypot(lines.x - x, lines.y - y)
         near = across < np.minimum(reach, reach[end])
-        others = np.isinf(along)
+        others = lines.stroke != lines.stroke[end]
         own = ~others & (along > _DETOUR * across + _LEAST_DETOUR_PX)
         for reachable in (others & near, own & near):
             places = np.flatnonzero(reachable)
@@ -89,4 +90,5 @@ def _skeleton(ink: Mask) -> _Skeleton:
         lengths.append(np.full(len(there), np.hypot(dy, dx)))
     degree = np.bincount(np.concatenate(froms), minlength=len(y)) if len(y) else np.empty(0, int)
     steps = coo_array((np.concatenate(lengths), (np.concatenate(froms), np.concatenate(tos))), (len(y), len(y)))
-    return _Skeleton(x, y, steps.tocsr(), np.flatnonzero(degree <= 1))
+    steps = steps.tocsr()
+    return _Skeleton(x, y, connected_components(steps)[1], steps, np.flatnonzero(degree <= 1))

@@ -14,7 +14,7 @@ from scipy.ndimage import binary_fill_holes
 
 from wsi.annotations import Region
 from wsi.ink.enclosed import Enclosed, find_enclosed
-from wsi.ink.strokes import PENS, STROKE_MPP, Mask, Strokes, disc, find_strokes, opened
+from wsi.ink.strokes import PENS, STROKE_MPP, Mask, Strokes, disc, find_strokes, opened, stain_like_ink
 from wsi.shapes import polygons_of, rasterise
 from wsi.slide import Slide
 from wsi.stain import background_rgb, colour_density
@@ -23,7 +23,7 @@ Area: TypeAlias = Literal["tissue", "all"]
 
 # Where mpp is unknown, a picture of a whole slide is taken to be 1,024 px at most of `STROKE_MPP`.
 _UNKNOWN_LONGEST_PX = 1024
-# Colour density (see `density.stain_density`) of the palest tissue: lower than for a tissue mask, because within an
+# Colour density (see `stain.colour_density`) of the palest tissue: lower than for a tissue mask, because within an
 # outline glass is rare and a person has said that this is tissue.
 _LEAST_DENSITY = 0.02
 # As people draw around tissue: over gaps of 2 · 18 px, and off the soft edge of the ink.
@@ -62,6 +62,9 @@ def ink_regions(slide: Slide, options: InkOptions) -> InkRegions:
     px_size = slide.size[0] / rgb.shape[1], slide.size[1] / rgb.shape[0]
     strokes = find_strokes(rgb, faded=True)
     tissue = _tissue(rgb)
+    share = float((tissue & strokes.mask).sum() / max(1, tissue.sum()))
+    if stain_like_ink(share):
+        return InkRegions((), (*notes, f"{share:.0%} of the stained area has the colour of ink: taken as stain"))
     regions = []
     for enclosed in find_enclosed(strokes.mask, tissue):
         area = enclosed.mask if options.area == "all" else tissue_within(enclosed.mask, strokes.mask, tissue)

@@ -165,8 +165,8 @@ def _scratch(shape: tuple[int, int, int]) -> NDArray[np.uint8]:
 def _beside_alignment(shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     """A buffer that begins 16 bytes behind a multiple of 32.
 
-    To an aligned one libjpeg-turbo writes past the cache, to where nobody will read it soon; here it is read at once.
-    Measured: a tile of 256 px decoded in 182 µs instead of 234.
+    Measured: a tile of 256 px decoded in 182 µs instead of 234. Probably libjpeg-turbo writes past the cache where rows
+    are aligned, and what it wrote is read here at once.
     """
     size = shape[0] * shape[1] * shape[2]
     memory = np.empty(size + 32, np.uint8)
