@@ -42,6 +42,11 @@ Numbers = Callable[[NDArray[np.uint8]], None]
 _AREAS = ((4, 4), (4, 8), (8, 8))
 
 
+def tile_spec(mpp: float) -> TileSpec:
+    """The tiles that are measured, at the slide's own mpp."""
+    return TileSpec(_TILE_PX, mpp, _TILE_PX)
+
+
 @dataclass(frozen=True)
 class Case:
     """A slide, its outlines as `tesela tissue` leaves them, and where the table goes."""
@@ -49,6 +54,7 @@ class Case:
     slide: Path
     outlines: Path
     table: Path
+    spec: TileSpec
 
     @classmethod
     def of(cls, name: str, slide: Path) -> Case:
@@ -56,16 +62,16 @@ class Case:
         folder = Path("build/bench") / f"tiling-{name}"
         folder.mkdir(parents=True, exist_ok=True)
         stages.tissue(slide, folder, TissueOptions())
-        return cls(slide, folder / "tissue.geojson", folder / "tiles.parquet")
+        with open_slide(slide) as opened:
+            mpp = opened.require_mpp()[0]
+        return cls(slide, folder / "tissue.geojson", folder / "tiles.parquet", tile_spec(mpp))
 
     def run(self) -> int:
         """The whole stage, as `tesela tiles` runs it: opens, reads outlines, lays the grid, reads, decides, writes."""
-        with open_slide(self.slide) as slide:
-            spec = TileSpec(_TILE_PX, slide.require_mpp()[0], _TILE_PX)
         return stages.tiles(
             self.slide,
             self.table,
-            spec,
+            self.spec,
             BlankOptions(),
             min_tissue=0.1,
             allow_upsample=False,
@@ -132,7 +138,7 @@ def measure_growth() -> list[Figure]:
 
 def _child(case: Case) -> tuple[float, float]:
     """(seconds, peak MB) of the stage."""
-    words = [str(case.slide), str(case.outlines), str(case.table)]
+    words = [str(case.slide), str(case.outlines), str(case.table), str(case.spec.mpp)]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.tiling_child", *words], check=True, capture_output=True, text=True
     )

@@ -7,9 +7,12 @@ what comes back is a few numbers a tile.
 from __future__ import annotations
 
 import math
+import threading
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +41,7 @@ _CUT_BYTES = 12 << 20
 # Where a reader does not say how high its native tiles are, in px of the level that is read.
 _USUAL_NATIVE_PX = 256
 _MOST_IN_STEP = 8
+_MOST_KEPT = 4
 
 
 @dataclass(frozen=True)
@@ -100,13 +104,11 @@ def tile_stats(
     """
     with open_slide(slide_path, mpp) as slide:
         bands, opened = Bands.of(grid, _native_px(slide, grid)), Opened.of(slide)
-    band = delayed(partial(_band_stats, opened, grid, bands.strip, measures), pure=False)
-    tops = [top for top in range(0, grid.rows, bands.rows) if wanted[top : top + bands.rows].any()]
-    tasks = [band(top, wanted[top : top + bands.rows]) for top in tops]
-    try:
-        return TileStats.joined(workers.run(tasks, progress)).in_order()
-    finally:
-        _kept_open.cache_clear()  # of this process; workers keep theirs for the next slide's tiles
+        band = delayed(partial(_band_stats, opened, grid, bands.strip, measures), pure=False)
+        tops = [top for top in range(0, grid.rows, bands.rows) if wanted[top : top + bands.rows].any()]
+        tasks = [band(top, wanted[top : top + bands.rows]) for top in tops]
+        with _KEPT.lent(opened, slide):
+            return TileStats.joined(workers.run(tasks, progress)).in_order()
 
 
 def _native_px(slide: Slide, grid: TileGrid) -> float:
@@ -120,7 +122,7 @@ def _band_stats(
 ) -> TileStats:
     """Numbers of the wanted tiles of the rows of the grid from `top` on; wanted: (rows of the band, cols) bool."""
     keep_freed_memory()
-    slide = _kept_open(opened, written_ns(opened.path))
+    slide = _KEPT.slide(opened)
     longest, least = _at_once(grid.spec, strip, measures.row_step)
     parts = []
     # Dask runs as many tasks as there are cores: threads of our own beside its would only take turns with them.
@@ -163,8 +165,38 @@ def _joined(blocks: Iterable[TileBlock], least: int) -> Iterator[TileBlock]:
         yield TileBlock.joined(held)
 
 
-@lru_cache(maxsize=4)
-def _kept_open(opened: Opened, last_written_ns: int) -> Slide:
-    """Open a slide once a worker, not once a band; one that was written anew is another slide."""
-    del last_written_ns  # part of the key
-    return open_slide(opened.path, opened.mpp, opened.icc)
+class _Kept:
+    """Slides that stay open between the bands of one worker: the last few, and those that a caller has lent.
+
+    A slide whose file was written anew is another slide.
+    """
+
+    def __init__(self) -> None:
+        self._slides: OrderedDict[tuple[Opened, int], Slide] = OrderedDict()
+        # Bands start at once: the first opens the slide, and the others wait for it.
+        self._lock = threading.Lock()
+
+    def slide(self, opened: Opened) -> Slide:
+        """The slide, opened at its first use."""
+        key = opened, written_ns(opened.path)
+        with self._lock:
+            if key not in self._slides:
+                self._slides[key] = open_slide(opened.path, opened.mpp, opened.icc)
+                while len(self._slides) > _MOST_KEPT:
+                    self._slides.popitem(last=False)
+            return self._slides[key]
+
+    @contextmanager
+    def lent(self, opened: Opened, slide: Slide) -> Iterator[None]:
+        """Within, bands that run in this process use the caller's slide."""
+        key = opened, written_ns(opened.path)
+        with self._lock:
+            self._slides[key] = slide
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._slides.pop(key, None)
+
+
+_KEPT = _Kept()
