@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -169,3 +170,15 @@ def test_help_teaches_every_command(command: str | None) -> None:
     result = CliRunner().invoke(cli.app, words)
     assert result.exit_code == 0
     assert "Usage" in result.output
+
+
+def test_every_package_is_installed() -> None:
+    """An editable install finds what the list leaves out; one from a wheel does not."""
+    root = Path(__file__).parent.parent
+    listed = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    there = [
+        ".".join(file.parent.relative_to(root).parts)
+        for room in ("wsi", "models", "pipelines")
+        for file in (root / room).rglob("__init__.py")
+    ]
+    assert sorted(listed) == sorted(there)
