@@ -20,6 +20,7 @@ import shapely
 from matplotlib.axes import Axes
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
+from PIL import Image
 from rich.console import Console
 
 from benchmarks.ink import halves, pens
@@ -68,7 +69,10 @@ def draw(panels: list[Panel], out: Path) -> None:
     for axis, panel in zip(axes.flat, panels, strict=False):
         _draw_panel(axis, panel)
     out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=100, metadata={"Software": None})
+    # For a page: 0.6 MB instead of 3.3, and by eye the same.
+    figure.savefig(out, dpi=70)
+    with Image.open(out) as picture:
+        picture.convert("RGB").quantize(256).save(out, optimize=True)
     plt.close(figure)
     Console(stderr=True).print(f"{out}")
 
