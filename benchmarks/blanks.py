@@ -16,7 +16,7 @@ from wsi.geometry import TileGrid, TileSpec
 from wsi.phantom import CLASSES, MAP_DOWNSAMPLE, Phantom, PhantomSpec
 from wsi.phantom.files import write_tiled
 from wsi.shapes import box_fractions
-from wsi.slide import open_slide
+from wsi.slide import Slide, open_slide
 from wsi.tiles import candidates, make_tiles
 from wsi.tissue import TissueMask, TissueOptions, find_tissue
 
@@ -73,7 +73,7 @@ def _counted(phantom: Phantom) -> NDArray[np.int_]:
         with open_slide(path) as slide:
             mask = find_tissue(slide, TissueOptions())[0]
             grid = TileGrid.of(_TILE, slide.size, slide.mpp, name=slide.name)
-        kept = [_kept(path, grid, one) for one in (mask, TissueMask(np.ones_like(mask.mask), mask.px_size))]
+            kept = [_kept(slide, grid, one) for one in (mask, TissueMask(np.ones_like(mask.mask), mask.px_size))]
     px = (float(MAP_DOWNSAMPLE), float(MAP_DOWNSAMPLE))
     margin_px = round(_BESIDE_INK_UM / _MPP / MAP_DOWNSAMPLE)
     around = cv2.dilate(phantom.ink.astype(np.uint8), np.ones((2 * margin_px + 1, 2 * margin_px + 1), np.uint8)) > 0
@@ -88,8 +88,8 @@ def _counted(phantom: Phantom) -> NDArray[np.int_]:
     return np.array(rows)
 
 
-def _kept(path: Path, grid: TileGrid, mask: TissueMask) -> NDArray[np.bool_]:
-    return candidates(make_tiles(path, grid, mask, _MIN_TISSUE, BlankOptions()), grid).ravel()
+def _kept(slide: Slide, grid: TileGrid, mask: TissueMask) -> NDArray[np.bool_]:
+    return candidates(make_tiles(slide, grid, mask, _MIN_TISSUE, BlankOptions()), grid).ravel()
 
 
 def measure() -> list[Figure]:

@@ -90,8 +90,8 @@ def tiles(
         else:
             px_um = max(tissue_options.mask_mpp, *own_mpp)
             mask = TissueMask.of_regions(read_geojson(tissue_path), slide.size, px_um, own_mpp)
-    with progress_bar(f"tiles {name}") as told:
-        table = make_tiles(slide_path, grid, mask, min_tissue, blank, mpp=mpp, workers=workers, progress=told)
+        with progress_bar(f"tiles {name}") as told:
+            table = make_tiles(slide, grid, mask, min_tissue, blank, workers=workers, progress=told)
     write_table(out, table)
     return int(candidates(table, grid).sum())
 

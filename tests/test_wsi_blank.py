@@ -53,8 +53,8 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> dict[str, NDArray[np.bool_
         with open_slide(path) as slide:
             mask = find_tissue(slide, TissueOptions())[0]
             grid = TileGrid.of(TILE, slide.size, slide.mpp, name=slide.name)
-        masks = (mask, replace(mask, mask=np.ones_like(mask.mask)))
-        tables = [make_tiles(path, grid, one, 0.1, BlankOptions()) for one in masks]
+            masks = (mask, replace(mask, mask=np.ones_like(mask.mask)))
+            tables = [make_tiles(slide, grid, one, 0.1, BlankOptions()) for one in masks]
         both = np.stack([candidates(table, grid).ravel() for table in tables], axis=1)
         for index, name in enumerate(CLASSES):
             share = box_fractions(phantom.class_map == index, grid.boxes(), MAP_PX)
@@ -154,10 +154,8 @@ def test_the_contrast_is_right_whatever_the_size_and_brightness(size_px: int, ba
 def test_rows_that_are_looked_at_stand_for_the_tile(phantom_jpeg: Path) -> None:
     with open_slide(phantom_jpeg) as slide:
         grid = TileGrid.of(TILE, slide.size, slide.mpp, name="s")
-    wanted = np.ones((grid.rows, grid.cols), bool)
-    some = tile_stats(phantom_jpeg, grid, wanted, Measures(215))
-    assert some.index.tolist() == list(range(wanted.size))
-    with open_slide(phantom_jpeg) as slide:
+        some = tile_stats(slide, grid, np.ones((grid.rows, grid.cols), bool), Measures(215))
+        assert some.index.tolist() == list(range(grid.rows * grid.cols))
         whole = np.stack([slide.read(grid.box(i % grid.cols, i // grid.cols)) for i in some.index])
     bright = (whole.min(axis=3) > 215).mean(axis=(1, 2))
     assert np.abs(some["bright"] - bright).mean() < 0.01
@@ -166,6 +164,7 @@ def test_rows_that_are_looked_at_stand_for_the_tile(phantom_jpeg: Path) -> None:
 def test_the_mask_without_tissue_reads_nothing(phantom_tiled: Path) -> None:
     grid = TileGrid(TILE, 1500, 1100, (0.5, 0.5))
     mask = TissueMask(np.zeros((10, 10), bool), (150.0, 110.0))
-    table = make_tiles(phantom_tiled, grid, mask, 0.1, BlankOptions())
+    with open_slide(phantom_tiled) as slide:
+        table = make_tiles(slide, grid, mask, 0.1, BlankOptions())
     assert set(table["blank_reason"].to_pylist()) == {"no tissue"}
     assert np.isnan(table["bright"].to_numpy()).all()

@@ -27,12 +27,15 @@ from dask.delayed import delayed
 from distributed import Client, LocalCluster, SchedulerPlugin
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 import wsi.workers
+from wsi import bands
 from wsi.bands import _CUT_BYTES, MOST_BANDS, Bands, _at_once, tile_stats
 from wsi.errors import InputError
 from wsi.geometry import TileGrid, TileSpec
 from wsi.ingest import ingest
+from wsi.readers import cache
 from wsi.readers.tiff import TiffReader
 from wsi.slide import open_slide
 from wsi.tilestats import Measures, TileStats
@@ -44,7 +47,8 @@ GRID = TileGrid(TileSpec(16, 0.125, 16), 1500, 1100, (0.5, 0.5))
 
 
 def all_tiles(path: Path, workers: Workers = THREADS, grid: TileGrid = GRID, **more: Any) -> TileStats:
-    return tile_stats(path, grid, np.ones((grid.rows, grid.cols), bool), MEASURES, workers=workers, **more)
+    with open_slide(path) as slide:
+        return tile_stats(slide, grid, np.ones((grid.rows, grid.cols), bool), MEASURES, workers=workers, **more)
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +96,23 @@ def test_a_slide_of_200000_px_is_at_most_200_small_tasks(phantom_tiled: Path, mo
     assert sent_back < 37_000
 
 
+def test_long_bands_come_first(phantom_tiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is done early then waits for a short one."""
+    wanted = np.arange(GRID.cols) < np.random.default_rng(1).permutation(GRID.rows)[:, None]
+    seen: list[int] = []
+
+    def look(_: object, __: object, ___: object, ____: object, _____: object, part: NDArray[np.bool_]) -> TileStats:
+        seen.append(int(part.sum()))
+        return TileStats.joined([])
+
+    monkeypatch.setattr(bands, "_band_stats", look)
+    monkeypatch.setattr(cache, "WORKERS", 1)
+    with open_slide(phantom_tiled) as slide:
+        tile_stats(slide, GRID, wanted, MEASURES)
+    assert len(seen) > 3
+    assert seen == sorted(seen, reverse=True)
+
+
 @pytest.mark.parametrize("size_px", [64, 128, 512])
 def test_a_native_tile_is_decoded_once_and_only_if_a_wanted_tile_touches_it(
     phantom_jpeg: Path, size_px: int, monkeypatch: pytest.MonkeyPatch
@@ -107,7 +128,8 @@ def test_a_native_tile_is_decoded_once_and_only_if_a_wanted_tile_touches_it(
         return plain(self, level, index, raws, keep=keep)
 
     monkeypatch.setattr(TiffReader, "_decoded", counted)
-    stats = tile_stats(phantom_jpeg, grid, wanted, MEASURES)
+    with open_slide(phantom_jpeg) as slide:
+        stats = tile_stats(slide, grid, wanted, MEASURES)
     assert stats.index.tolist() == np.flatnonzero(wanted).tolist()
     columns, touched = -(-1500 // 256), set()
     for x, y, width, height in grid.boxes()[wanted.ravel()]:

@@ -23,10 +23,11 @@ from wsi.geometry import Box, TileGrid, TileSpec
 from wsi.ink import InkOptions, ink_regions
 from wsi.phantom import Phantom, PhantomSpec
 from wsi.phantom.files import write_tiled
+from wsi.shapes import rasterise
 from wsi.slide import open_slide
 from wsi.stain import by_bands
 from wsi.tiles import make_tiles
-from wsi.tissue import Survey, TissueOptions, survey, tidied
+from wsi.tissue import Survey, TissueMask, TissueOptions, survey, tidied
 from wsi.writers.ome import Facts
 from wsi.writers.pyramid import write_pyramid
 
@@ -155,6 +156,17 @@ def test_the_outlines_file_says_each_area(tmp_path: Path) -> None:
     assert feature["properties"]["measurements"]["area_mm2"] == pytest.approx(region.polygon.area * 4 / 1e6, abs=1e-4)
 
 
+def test_the_outlines_file_gives_the_mask_back(tmp_path: Path) -> None:
+    """Hundredths of a level-0 px are enough, whatever the shape."""
+    noise = cv2.GaussianBlur(np.random.default_rng(3).random((211, 173), np.float32), (0, 0), 2)
+    mask = TissueMask(noise > np.median(noise), (6.8259, 16.4871))
+    write_geojson(tmp_path / "tissue.geojson", mask.regions())
+    outlines = shapely.disjoint_subset_union_all(
+        [region.polygon for region in read_geojson(tmp_path / "tissue.geojson")]
+    )
+    np.testing.assert_array_equal(rasterise(outlines, mask.mask.shape, mask.px_size), mask.mask)
+
+
 def test_how_the_picture_is_cut_into_bands_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = PhantomSpec(48, 1200, 800, 1.0, pieces=1, classes=("ADI", "MUS"))
     write_tiled(Phantom(spec), tmp_path / "a.ome.tif")
@@ -224,9 +236,9 @@ def test_a_blue_stain_is_no_ink_to_any_stage(tmp_path: Path) -> None:
         found = survey(slide, TissueOptions())
         grid = TileGrid.of(TileSpec(64, 2.0, 64), slide.size, slide.mpp, name="giemsa")
         outlined = ink_regions(slide, InkOptions())
+        reasons = make_tiles(slide, grid, found.tissue, 0.5, BlankOptions())["blank_reason"].to_pylist()
     truth = cv2.resize(phantom.tissue.astype(np.uint8), found.tissue.mask.shape[::-1], interpolation=cv2.INTER_AREA) > 0
     assert found.tissue.mask[truth].mean() > 0.95
     assert "taken as stain" in found.notes[0]
     assert outlined.regions == ()
-    reasons = make_tiles(path, grid, found.tissue, 0.5, BlankOptions(), mpp=2.0)["blank_reason"].to_pylist()
     assert "ink" not in reasons

@@ -79,7 +79,7 @@ def found_on(phantom: Phantom, path: Path) -> Found:
     with open_slide(path) as slide:
         mask, _ = find_tissue(slide, TissueOptions())
         grid = TileGrid.of(TILE, slide.size, slide.mpp, name=slide.name)
-    tiles = make_tiles(path, grid, mask, 0.3, BlankOptions())
+        tiles = make_tiles(slide, grid, mask, 0.3, BlankOptions())
     shape = mask.mask.shape
     return Found(phantom, path, mask, shrunk(phantom.tissue, shape), shrunk(phantom.ink, shape), grid, tiles)
 
@@ -147,10 +147,10 @@ def test_a_slide_of_bare_glass_has_no_tissue_and_no_tiles(shade: int, tmp_path: 
     with open_slide(tmp_path / "glass.ome.tif") as slide:
         mask, quality = find_tissue(slide, TissueOptions())
         grid = TileGrid.of(TILE, slide.size, slide.mpp, name="glass")
+        tiles = make_tiles(slide, grid, mask, 0.3, BlankOptions())
     assert not mask.mask.any()
     assert mask.regions() == []
     assert quality["tissue_area_mm2"] == 0
-    tiles = make_tiles(tmp_path / "glass.ome.tif", grid, mask, 0.3, BlankOptions())
     assert set(tiles["blank_reason"].to_pylist()) == {"no tissue"}
 
 

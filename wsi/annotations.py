@@ -11,12 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import shapely
-from shapely.geometry import mapping, shape
+from shapely.geometry import MultiPolygon, Polygon, mapping, shape
 from shapely.geometry.base import BaseGeometry
 
 from wsi.atomic import writing
 from wsi.errors import InputError
+
+# Of a level-0 px, in files: 0.01 px is 2 to 5 nm. With all digits files are twice as large, and are read more slowly.
+_DECIMALS = 2
 
 
 @dataclass(frozen=True)
@@ -55,12 +59,26 @@ def _region(path: Path, number: int, feature: Any) -> Region:
             f"{path}, feature {number}: no classification name; give the region a class in QuPath, or delete it"
         )
     try:
-        polygon = shapely.make_valid(shape(feature["geometry"]))
+        polygon = shapely.make_valid(_shape(feature["geometry"]))
     except (KeyError, TypeError, ValueError, AttributeError, shapely.errors.ShapelyError) as error:
         raise InputError(f"{path}, feature {number}: no polygon in it ({error})") from error
     if polygon.area == 0:
         raise InputError(f"{path}, feature {number}: the {polygon.geom_type} encloses no area")
     return Region(polygon, name, path.name)
+
+
+def _shape(geometry: Mapping[str, Any]) -> BaseGeometry:
+    """As shapely's `shape`; polygons through arrays, which takes a quarter of the time where outlines are long."""
+    if geometry["type"] == "Polygon":
+        return _polygon(geometry["coordinates"])
+    if geometry["type"] == "MultiPolygon":
+        return MultiPolygon([_polygon(rings) for rings in geometry["coordinates"]])
+    return shape(geometry)
+
+
+def _polygon(rings: Any) -> Polygon:
+    arrays = [np.asarray(ring, np.float64) for ring in rings]
+    return Polygon(arrays[0], arrays[1:]) if arrays else Polygon()
 
 
 def write_geojson(
@@ -74,11 +92,12 @@ def write_geojson(
 
 def _feature(region: Region, colour: Sequence[int]) -> dict[str, Any]:
     # uuid5 of the content: the same region gets the same id in every run, so that outputs compare equal.
-    identity = uuid.uuid5(uuid.NAMESPACE_OID, f"{region.name} {region.polygon.wkt}")
+    polygon = shapely.transform(region.polygon, lambda xy: np.round(xy, _DECIMALS))
+    identity = uuid.uuid5(uuid.NAMESPACE_OID, f"{region.name} {polygon.wkt}")
     return {
         "type": "Feature",
         "id": str(identity),
-        "geometry": mapping(region.polygon),
+        "geometry": mapping(polygon),
         "properties": {
             "objectType": "annotation",
             "classification": {"name": region.name, "color": list(colour)},

@@ -37,7 +37,7 @@ from wsi.bands import tile_stats
 from wsi.blank import NO_TISSUE, REASONS, BlankOptions, blank_reasons
 from wsi.errors import InputError
 from wsi.geometry import TileGrid, TileSpec
-from wsi.source import Source
+from wsi.slide import Slide
 from wsi.tilestats import STATS, Measures
 from wsi.tissue import TissueMask
 from wsi.workers import THREADS, Progress, Workers
@@ -46,13 +46,12 @@ _GRID_KEY = b"tesela.grid"
 
 
 def make_tiles(
-    slide_path: Source,
+    slide: Slide,
     grid: TileGrid,
     tissue: TissueMask,
     min_tissue: float,
     blank: BlankOptions,
     *,
-    mpp: float | None = None,
     workers: Workers = THREADS,
     progress: Progress | None = None,
 ) -> pa.Table:
@@ -63,7 +62,7 @@ def make_tiles(
     fractions = tissue.fractions(grid)
     wanted = (fractions >= max(min_tissue, 1e-6)).reshape(grid.rows, grid.cols)
     measures = Measures(blank.bright_level, with_focus=blank.min_focus is not None)
-    stats = tile_stats(slide_path, grid, wanted, measures, mpp=mpp, workers=workers, progress=progress)
+    stats = tile_stats(slide, grid, wanted, measures, workers=workers, progress=progress)
     reasons = np.full(len(fractions), NO_TISSUE, np.int8)
     reasons[stats.index] = blank_reasons(stats, blank)
     numbers = np.full((len(fractions), len(STATS)), np.nan, np.float32)

@@ -89,6 +89,8 @@ class TiffReader:
 
     @classmethod
     def _parse(cls, path: Path, tiff: tifffile.TiffFile) -> TiffReader | None:
+        # Pages are looked through for levels, masks and labels: without this, tifffile parses them anew each time.
+        tiff.pages.cache = True
         if len(tiff.pages) == 0:
             raise SlideError(f"{path}: a TIFF without an image in it, or cut short; copy it again from its source")
         # Their tiles overlap, or lie in an order of their own: read as a plain TIFF they would look nearly right.
