@@ -1,8 +1,12 @@
-"""`make bench`: every figure in one run, as a table and as build/bench.json. Exit code 1 where one is missed."""
+"""`make bench`: every figure in one run, as a table and as build/bench.json. Exit code 1 where one is missed.
+
+`python -m benchmarks tiles ink` measures these parts alone, and writes no file.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -14,33 +18,52 @@ from benchmarks.slides import slides, tiled_slides
 from wsi.atomic import write_json
 
 
-def main() -> int:
-    """Measure, print, write."""
-    figures: list[Figure] = []
+def _of_slides() -> Iterator[Figure]:
     for name, path in slides().items():
         for module in (reading, predicting):
-            Console(stderr=True).print(f"{module.__name__.split('.')[1]} {path.name} ...")
-            figures += module.measure(name, path)
-    Console(stderr=True).print("converting ...")
-    figures += converting.measure()
-    Console(stderr=True).print("tissue ...")
-    figures += tissue.measure()
-    Console(stderr=True).print("ink ...")
-    figures += ink.measure()
-    Console(stderr=True).print("tiles ...")
+            yield from module.measure(name, path)
+
+
+def _tiles() -> Iterator[Figure]:
     for name, path in tiled_slides().items():
-        figures += tiling.measure(name, path)
-    figures += tiling.measure_growth() + blanks.measure()
+        yield from tiling.measure(name, path)
+    yield from tiling.measure_growth()
+
+
+PARTS: dict[str, Callable[[], Iterator[Figure] | list[Figure]]] = {
+    "slides": _of_slides,
+    "converting": converting.measure,
+    "tissue": tissue.measure,
+    "ink": ink.measure,
+    "tiles": _tiles,
+    "blanks": blanks.measure,
+}
+
+
+def main(names: Sequence[str]) -> int:
+    """Measure, print, write."""
+    unknown = sorted(set(names) - set(PARTS))
+    if unknown:
+        raise SystemExit(f"no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    figures: list[Figure] = []
+    for name in names or PARTS:
+        Console(stderr=True).print(f"{name} ...")
+        figures += PARTS[name]()
+    _print(figures)
+    if not names:
+        keys = ("value", "unit", "against", "bound", "holds")
+        write_json(Path("build/bench.json"), {f.name: {key: getattr(f, key) for key in keys} for f in figures})
+    return 0 if all(figure.holds for figure in figures) else 1
+
+
+def _print(figures: Sequence[Figure]) -> None:
     table = Table("figure", "value", "bound", "holds", "against", "detail")
     for figure in figures:
         bound = f"{'≥' if figure.at_least else '≤'} {figure.bound:g}"
         holds = "yes" if figure.holds else "NO"
         table.add_row(figure.name, f"{figure.value:.2f} {figure.unit}", bound, holds, figure.against, figure.detail)
     Console(width=160).print(table)
-    keys = ("value", "unit", "against", "bound", "holds")
-    write_json(Path("build/bench.json"), {f.name: {key: getattr(f, key) for key in keys} for f in figures})
-    return 0 if all(figure.holds for figure in figures) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
