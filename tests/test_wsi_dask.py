@@ -72,11 +72,12 @@ def test_tasks_are_few_and_bands_end_where_native_tiles_do_if_that_is_possible(
 ) -> None:
     stride = max(1, size_px * percent // 100)
     grid = TileGrid(TileSpec(size_px, 0.5, stride), 1000, height, (0.5, 0.5))
-    bands = Bands.of(grid, native_px)
+    bands = Bands.of(grid, (native_px, native_px))
     assert -(-grid.rows // bands.rows) <= MOST_BANDS
     assert bands.rows % bands.strip == 0
     if native_px % stride == 0 and native_px // stride <= 8:
         assert bands.rows * stride % native_px == 0
+        assert bands.across * stride % native_px == 0
 
 
 def test_a_slide_of_200000_px_is_at_most_200_small_tasks(phantom_tiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +158,7 @@ def test_no_file_stays_open(phantom_jpeg: Path) -> None:
 @given(st.integers(8, 4096), st.integers(1, 100), st.integers(1, 8), st.sampled_from([1, 8]))
 def test_tiles_that_overlap_are_held_few_at_a_time(size_px: int, percent: int, strip: int, row_step: int) -> None:
     spec = TileSpec(size_px, 0.5, max(1, size_px * percent // 100))
-    columns, tiles = _at_once(spec, strip, row_step)
+    columns, tiles = _at_once(spec, Bands(strip, strip, 1), row_step)
     tile_bytes = -(-size_px // row_step) * size_px * 3
     assert columns == 1 or columns * strip * tile_bytes <= _CUT_BYTES
     assert tiles == 1 or tiles * tile_bytes <= _CUT_BYTES

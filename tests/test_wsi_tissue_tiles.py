@@ -317,7 +317,7 @@ def test_some_rows_of_a_tile_are_those_of_the_whole_tile(
     with open_slide(phantom_jpeg) as slide:
         grid = TileGrid.of(TileSpec(size_px, mpp, stride_px), slide.size, slide.mpp, name="s")
         rows, cols = (axis.ravel() for axis in np.mgrid[grid.rows - 9 : grid.rows, grid.cols - 5 : grid.cols])
-        whole, some = cut_tiles(slide, grid, rows, cols), cut_tiles(slide, grid, rows, cols, 8)
+        whole, some = cut_tiles(slide, grid, rows, cols), cut_tiles(slide, grid, rows, cols, row_step=8)
     assert np.array_equal(whole.index, some.index)
     assert np.array_equal(whole.pixels[:, ::8], some.pixels)
 

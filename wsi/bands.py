@@ -61,30 +61,34 @@ class Opened:
 
 @dataclass(frozen=True)
 class Bands:
-    """How rows of tiles are shared out: `rows` of tiles to a task, which reads them `strip` rows at a time."""
+    """How rows of tiles are shared out: `rows` of tiles to a task, which reads them `strip` rows at a time.
+
+    Of a strip, tiles are read by whole groups of `across` columns.
+    """
 
     rows: int
     strip: int
+    across: int
 
     @classmethod
-    def of(cls, grid: TileGrid, native_px: float) -> Bands:
-        """Bands of a grid, for native tiles `native_px` grid px high.
+    def of(cls, grid: TileGrid, native_px: tuple[float, float]) -> Bands:
+        """Bands of a grid, for native tiles `native_px` (width, height) grid px large.
 
-        Strips and bands end where native tiles do, so that no native tile is decoded by two tasks, where a few rows of
-        tiles are as high as a few native tiles; else those at the borders of bands are decoded twice.
+        Strips, bands and groups end where native tiles do, so that no native tile is decoded by two tasks or kept for
+        the next read, where a few tiles are as high and wide as a few native tiles; else those at the borders are.
         """
         stride = grid.spec.stride_px
-        strip = _aligned(stride / native_px)
+        across, strip = (_aligned(stride / side) for side in native_px)
         least = max(1, round(BAND_PX / stride), math.ceil(grid.rows / MOST_BANDS))
-        return cls(-(-least // strip) * strip, strip)
+        return cls(-(-least // strip) * strip, strip, across)
 
 
 def _aligned(native_tiles: float) -> int:
-    """The fewest rows of tiles that end with a native tile, each `native_tiles` high; 1 where they would be many."""
-    for rows in range(1, _MOST_IN_STEP + 1):
-        high = rows * native_tiles
-        if high > 0.5 and abs(high - round(high)) < 1e-6:
-            return rows
+    """The fewest tiles that end with a native tile, each `native_tiles` high or wide; 1 where they would be many."""
+    for tiles in range(1, _MOST_IN_STEP + 1):
+        length = tiles * native_tiles
+        if length > 0.5 and abs(length - round(length)) < 1e-6:
+            return tiles
     return max(1, round(1 / native_tiles))
 
 
@@ -102,7 +106,7 @@ def tile_stats(
     slide: one that every worker can open by the same absolute path or address.
     """
     bands, opened = Bands.of(grid, _native_px(slide, grid)), Opened.of(slide)
-    band = delayed(partial(_band_stats, opened, grid, bands.strip, measures), pure=False)
+    band = delayed(partial(_band_stats, opened, grid, bands, measures), pure=False)
     parts = [(top, wanted[top : top + bands.rows]) for top in range(0, grid.rows, bands.rows)]
     # Long bands first: who is done early then waits for a short one. Dask starts with the task whose name sorts last.
     parts = sorted((part for part in parts if part[1].any()), key=lambda part: np.count_nonzero(part[1]))
@@ -112,46 +116,54 @@ def tile_stats(
         return TileStats.joined(workers.run(tasks, progress)).in_order()
 
 
-def _native_px(slide: Slide, grid: TileGrid) -> float:
-    """Height of the native tiles that reading the grid decodes, in grid px."""
-    downsample = grid.downsample[1]
-    return (slide.native_height(min(grid.downsample)) or _USUAL_NATIVE_PX * downsample) / downsample
+def _native_px(slide: Slide, grid: TileGrid) -> tuple[float, float]:
+    """(width, height) of the native tiles that reading the grid decodes, in grid px."""
+    across, down = grid.downsample
+    width, height = slide.native_size(min(across, down)) or (_USUAL_NATIVE_PX * across, _USUAL_NATIVE_PX * down)
+    return width / across, height / down
 
 
 def _band_stats(
-    opened: Opened, grid: TileGrid, strip: int, measures: Measures, top: int, wanted: NDArray[np.bool_]
+    opened: Opened, grid: TileGrid, bands: Bands, measures: Measures, top: int, wanted: NDArray[np.bool_]
 ) -> TileStats:
     """Numbers of the wanted tiles of the rows of the grid from `top` on; wanted: (rows of the band, cols) bool."""
     keep_freed_memory()
     slide = _KEPT.slide(opened)
-    longest, least = _at_once(grid.spec, strip, measures.row_step)
+    longest, least = _at_once(grid.spec, bands, measures.row_step)
     parts = []
     # Dask runs as many tasks as there are cores: threads of our own beside its would only take turns with them.
     with cache.in_this_thread():
-        runs = _runs(wanted, strip, longest)
-        blocks = (cut_tiles(slide, grid, rows + top, cols, measures.row_step) for rows, cols in runs)
+        blocks = (
+            cut_tiles(slide, grid, rows + top, cols, row_step=measures.row_step, span=span)
+            for rows, cols, span in _runs(wanted, bands, longest)
+        )
         for block in _joined(blocks, least):
             parts.append(TileStats(block.index, measures.of(block.pixels, grid.spec.mpp)))
     return TileStats.joined(parts)
 
 
-def _at_once(spec: TileSpec, strip: int, row_step: int) -> tuple[int, int]:
+def _at_once(spec: TileSpec, bands: Bands, row_step: int) -> tuple[int, int]:
     """(longest run of columns, least number of tiles that are measured at once) that keep memory small."""
     most_tiles = _CUT_BYTES // (-(-spec.size_px // row_step) * spec.size_px * 3)
-    longest = min(_RUN_PX // spec.stride_px, most_tiles // strip)
+    longest = min(_RUN_PX // spec.stride_px, most_tiles // bands.strip)
     return max(1, longest), max(1, min(_MEASURED_AT_ONCE, most_tiles // 2))
 
 
-def _runs(wanted: NDArray[np.bool_], strip: int, longest: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """(rows, cols) of wanted tiles, strip by strip: columns without a gap, at most `longest` of them at a time."""
-    for top in range(0, len(wanted), strip):
-        part = wanted[top : top + strip]
-        columns = np.flatnonzero(part.any(axis=0))
-        for run in np.split(columns, np.flatnonzero(np.diff(columns) > 1) + 1):
-            for start in range(0, len(run), longest):
-                cols = run[start : start + longest]
-                rows, inside = np.nonzero(part[:, cols])
-                yield rows + top, cols[inside]
+def _runs(
+    wanted: NDArray[np.bool_], bands: Bands, longest: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], tuple[int, int]]]:
+    """(rows, cols, span) of wanted tiles, strip by strip: groups of columns without a gap, about `longest` columns."""
+    at_once = max(1, longest // bands.across)
+    for top in range(0, len(wanted), bands.strip):
+        part = wanted[top : top + bands.strip]
+        groups = np.unique(np.flatnonzero(part.any(axis=0)) // bands.across)
+        for run in np.split(groups, np.flatnonzero(np.diff(groups) > 1) + 1):
+            for start in range(0, len(run), at_once):
+                some = run[start : start + at_once]
+                left = int(some[0]) * bands.across
+                right = min((int(some[-1]) + 1) * bands.across, wanted.shape[1])
+                rows, cols = np.nonzero(part[:, left:right])
+                yield rows + top, cols + left, (left, right)
 
 
 def _joined(blocks: Iterable[TileBlock], least: int) -> Iterator[TileBlock]:

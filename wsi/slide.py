@@ -170,11 +170,11 @@ class Slide:
         """See `Reader.native`."""
         return self._reader.native(level)
 
-    def native_height(self, downsample: float) -> float | None:
-        """Level-0 px that a row of native tiles is high where reading at `downsample` decodes; None where unknown."""
+    def native_size(self, downsample: float) -> tuple[float, float] | None:
+        """Level-0 px (width, height) of the native tiles that reading at `downsample` decodes; None where unknown."""
         index = self._level_for(downsample)
-        tiles = self.native(index)
-        return None if tiles is None else tiles.tile_height * self.header.levels[index].downsample
+        tiles, scale = self.native(index), self.header.levels[index].downsample
+        return None if tiles is None else (tiles.tile_width * scale, tiles.tile_height * scale)
 
     def associated(self) -> dict[str, NDArray[np.uint8]]:
         """See `Reader.associated`: a label and a macro may show a patient's name."""

@@ -73,15 +73,23 @@ def _blocks(grid: TileGrid, wanted: NDArray[np.bool_]) -> Iterator[tuple[NDArray
 
 
 def cut_tiles(
-    slide: Slide, grid: TileGrid, rows: NDArray[np.int64], cols: NDArray[np.int64], row_step: int = 1
+    slide: Slide,
+    grid: TileGrid,
+    rows: NDArray[np.int64],
+    cols: NDArray[np.int64],
+    *,
+    row_step: int = 1,
+    span: tuple[int, int] | None = None,
 ) -> TileBlock:
     """Read the rectangle that holds the tiles at (rows, cols), and cut them out of it.
 
-    row_step: of each tile only every so many px rows, from its first on.
+    row_step: of each tile only every so many px rows, from its first on. span: read the grid's columns from the first
+    to before the second, which hold `cols`: as far as native tiles reach, they are decoded all the same.
     """
     stride, size = grid.spec.stride_px, grid.spec.size_px
-    top, left = int(rows.min()), int(cols.min())
-    high, wide = int(rows.max()) - top + 1, int(cols.max()) - left + 1
+    left, right = span or (int(cols.min()), int(cols.max()) + 1)
+    top, wide = int(rows.min()), right - left
+    high = int(rows.max()) - top + 1
     width, height = (wide - 1) * stride + size, (high - 1) * stride + size
     box = grid.grid_box(left * stride, top * stride, width, height)
     if stride == size:
