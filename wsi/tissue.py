@@ -37,6 +37,9 @@ _STRONG_CONTRAST = 0.09
 # Colour contrast over luminance contrast: 0.14 (pale mucus) to 0.9 for whole pieces of phantoms and real slides; what
 # is grey (dust, bubbles, slide edges) has hardly any.
 _MIN_COLOURED = 0.07
+# Fat and mucus are nearly as bright as glass. What is darker than this share of it (brightest channel) and has no stain
+# is the slide's edge or a bubble's rim, and beside a piece of tissue its contrast seems to have that piece's colour.
+_DARKEST_PALE = 0.6
 # Fat cells are 60 µm wide and more: their membranes are joined to an area, then what stays thin is no tissue.
 _JOIN_UM, _THIN_UM = 48, 28
 # Steps between a scanner's fields are straight, along an axis, and thin.
@@ -152,7 +155,7 @@ def survey(slide: Slide, options: TissueOptions) -> Survey:
     density = by_bands(rgb.shape, 8, lambda rows: np.minimum(colour_density(rgb[rows], background) * 1000, 255))
     threshold = float(np.clip(_OTSU_SHARE * _otsu(density) / 1000, *_DENSITY_BOUNDS))
     stained = density > threshold * 1000
-    found = stained | _pale(rgb, stained, px_um)
+    found = stained | _pale(rgb, stained, background, px_um)
     ink, notes = ink_mask(rgb, px_um), []
     ink_share = float((found & ink).sum() / max(1, found.sum()))
     if stain_like_ink(ink_share):
@@ -171,10 +174,13 @@ def _otsu(values: NDArray[np.uint8]) -> float:
     return float(threshold_otsu(hist=counts)) if (counts > 0).sum() > 1 else 255.0
 
 
-def _pale(rgb: NDArray[np.uint8], stained: NDArray[np.bool_], px_um: float) -> NDArray[np.bool_]:
+def _pale(
+    rgb: NDArray[np.uint8], stained: NDArray[np.bool_], background: NDArray[np.uint8], px_um: float
+) -> NDArray[np.bool_]:
     """(h, w) areas of fat and mucus: texture that has colour, joined over fat cells, and nowhere thin."""
     halo = _RINGING_PX + round(48 / px_um) + 4
-    textured = by_bands(rgb.shape, halo, lambda rows: _textured(rgb[rows], px_um))
+    darkest = _DARKEST_PALE * float(background.max())
+    textured = by_bands(rgb.shape, halo, lambda rows: _textured(rgb[rows], darkest, px_um))
     textured[_steps(textured, px_um)] = 0
     joined = cv2.morphologyEx(np.maximum(textured, stained), cv2.MORPH_CLOSE, _disc(_JOIN_UM / px_um))
     thick = cv2.morphologyEx(joined, cv2.MORPH_OPEN, _disc(_THIN_UM / px_um))
@@ -182,14 +188,14 @@ def _pale(rgb: NDArray[np.uint8], stained: NDArray[np.bool_], px_um: float) -> N
     return np.asarray((thick > 0) & (cv2.dilate(textured, _disc(_JOIN_UM / px_um)) > 0))
 
 
-def _textured(rgb: NDArray[np.uint8], px_um: float) -> NDArray[np.bool_]:
-    """(h, w) contrast above noise and JPEG ringing, and made by something coloured."""
+def _textured(rgb: NDArray[np.uint8], darkest: float, px_um: float) -> NDArray[np.bool_]:
+    """(h, w) contrast above noise and JPEG ringing, made by something coloured, and not where it is dark."""
     luminance, colour = contrast(rgb, px_um)
     around = 2 * _RINGING_PX + 1
     stain = np.minimum(np.minimum(luminance, 3 * colour), _STRONG_CONTRAST)
     least = np.maximum(_MIN_CONTRAST, _RINGING * cv2.dilate(stain, np.ones((around, around), np.uint8)))
     coloured = cv2.blur(colour, (5, 5)) > _MIN_COLOURED * cv2.blur(luminance, (5, 5))
-    found = ((luminance > least) & coloured).astype(np.uint8)
+    found = ((luminance > least) & coloured & (rgb.max(axis=2) > darkest)).astype(np.uint8)
     # An edge is blurred over 8 µm, and the window of `contrast` reaches as far beyond: that is taken back.
     return np.asarray(cv2.erode(found, _disc(16 / px_um)), bool)
 
