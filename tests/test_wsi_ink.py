@@ -24,6 +24,7 @@ from wsi.ink import InkOptions, InkRegions, ink_mask, ink_regions, regions_mask
 from wsi.ink.strokes import PENS, STROKE_MPP, find_strokes
 from wsi.phantom import Phantom, PhantomSpec
 from wsi.slide import open_slide
+from wsi.tissue import TissueOptions, survey
 
 Picture = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -220,11 +221,29 @@ def test_the_ink_of_a_phantom_is_found_and_its_tissue_is_not() -> None:
         cv2.resize(phantom.render(Box(0, 0, SLIDE_PX, SLIDE_PX)), (side, side), interpolation=cv2.INTER_AREA)
     )
     truth = cv2.resize(phantom.ink.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA) > 0.5
-    found = ink_mask(rgb, 8.0)
+    found, edge = ink_mask(rgb, 8.0)
+    assert not edge.any()
     assert (found & truth).sum() > 0.98 * truth.sum()
     # The soft edge: two px of the strokes' resolution.
     near = cv2.dilate(truth.astype(np.uint8), np.ones((13, 13), np.uint8)) > 0
     assert (found & ~near).mean() < 0.01
+
+
+def test_black_letters_and_lines_along_the_edge_are_neither_an_outline_nor_tissue(
+    section: tuple[Picture, Mask], tmp_path: Path
+) -> None:
+    drawn = section[0].copy()
+    drawn[200:240, :14], drawn[260:330, :10], drawn[:6] = 25, 25, 25
+    surveys = []
+    for picture in (section[0], drawn):
+        assert read(picture, tmp_path)[0].regions == ()
+        with open_slide(tmp_path / "slide.png", STROKE_MPP) as slide:
+            surveys.append(survey(slide, TissueOptions(mask_mpp=STROKE_MPP, min_area_mm2=0.0)))
+    clean, found = (each.tissue.mask for each in surveys)
+    assert not found[200:330, :14].any()
+    assert not found[:6].any()
+    assert (found != clean)[20:, 30:].mean() < 0.001
+    assert surveys[1].ink.mean() < 0.001
 
 
 def test_the_command_writes_what_qupath_and_a_program_read(section: tuple[Picture, Mask], tmp_path: Path) -> None:
@@ -234,7 +253,7 @@ def test_the_command_writes_what_qupath_and_a_program_read(section: tuple[Pictur
     words = ["ink", str(tmp_path / "slide.png"), "--out", str(out), "--mask", str(png), "--mpp", str(STROKE_MPP)]
     answer = CliRunner().invoke(app, [*words, "--json"], catch_exceptions=False)
     assert json.loads(answer.stdout)["regions"][0]["name"] == "blue pen"
-    assert read_geojson(out)[0].polygon.equals(found.regions[0].polygon)
+    assert read_geojson(out)[0].polygon.equals_exact(found.regions[0].polygon, 0.01)
     assert json.loads(out.read_text())["features"][0]["properties"]["measurements"]["confidence"] > 0.99
     assert np.array_equal(imagecodecs.imread(png) == 255, mask)
 

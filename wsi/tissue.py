@@ -155,8 +155,8 @@ def survey(slide: Slide, options: TissueOptions) -> Survey:
     density = by_bands(rgb.shape, 8, lambda rows: np.minimum(colour_density(rgb[rows], background) * 1000, 255))
     threshold = float(np.clip(_OTSU_SHARE * _otsu(density) / 1000, *_DENSITY_BOUNDS))
     stained = density > threshold * 1000
-    found = stained | _pale(rgb, stained, background, px_um)
-    ink, notes = ink_mask(rgb, px_um), []
+    (ink, edge), notes = ink_mask(rgb, px_um), []
+    found = (stained | _pale(rgb, stained, background, px_um)) & ~edge
     ink_share = float((found & ink).sum() / max(1, found.sum()))
     if stain_like_ink(ink_share):
         notes.append(f"{ink_share:.0%} of the stained area has the colour of ink: taken as stain, nothing removed")

@@ -45,9 +45,13 @@ _EDGE_PX, _EDGE_SHARE = 25, 0.05
 
 @dataclass(frozen=True)
 class Strokes:
-    """`pen` (h, w) uint8: 0 where there is no ink, else 1 + index into PENS."""
+    """`pen` (h, w) uint8: 0 where there is no ink, else 1 + index into PENS.
+
+    `edge` (h, w) bool: as dark as ink, but along the picture's edge: a slide's border, a scanner's line, cut letters.
+    """
 
     pen: NDArray[np.uint8]
+    edge: Mask
 
     @property
     def mask(self) -> Mask:
@@ -63,7 +67,8 @@ def find_strokes(rgb: NDArray[np.uint8], *, faded: bool) -> Strokes:
     """
     density = optical_density(rgb, background_rgb(rgb), offset=1.0)
     red, green, blue = np.moveaxis(np.asarray(cv2.GaussianBlur(density, (0, 0), 0.8), np.float32), 2, 0)
-    coloured, dark, redpen = _coloured(red, green, blue), _dark(red, green, blue, faded), _red(red, green, blue)
+    coloured, redpen = _coloured(red, green, blue), _red(red, green, blue)
+    dark, along = _dark(red, green, blue, faded)
     kinds = np.select(
         [redpen & ~coloured & ~dark, (red - green > 0.06) & (blue > 0.75 * green), red - green > 0.06],
         [_RED, _GREEN, _BLUE],
@@ -71,8 +76,8 @@ def find_strokes(rgb: NDArray[np.uint8], *, faded: bool) -> Strokes:
     ).astype(np.uint8)
     ink = kinds * (coloured | dark | redpen)
     # The edge's colour is that of the stroke beside it; a grown maximum is one of its neighbours.
-    edge = cv2.dilate(ink, disc(1))
-    return Strokes(np.where(ink > 0, ink, edge).astype(np.uint8))
+    soft = cv2.dilate(ink, disc(1))
+    return Strokes(np.where(ink > 0, ink, soft).astype(np.uint8), cv2.dilate(along.astype(np.uint8), disc(2)) > 0)
 
 
 def stain_like_ink(share: float) -> bool:
@@ -83,17 +88,21 @@ def stain_like_ink(share: float) -> bool:
     return share > 0.77
 
 
-def ink_mask(rgb: NDArray[np.uint8], mpp: float) -> Mask:
-    """(h, w) bool: ink, with its soft edge, on (h, w, 3) RGB of `mpp` µm/px."""
+def ink_mask(rgb: NDArray[np.uint8], mpp: float) -> tuple[Mask, Mask]:
+    """(h, w) bool, twice: ink, with its soft edge, on (h, w, 3) RGB of `mpp` µm/px; and `Strokes.edge`."""
     height, width = rgb.shape[:2]
     scale = mpp / STROKE_MPP
     if scale >= 1:
-        return find_strokes(rgb, faded=False).mask
+        found = find_strokes(rgb, faded=False)
+        return found.mask, found.edge
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
-    found = find_strokes(small, faded=False).mask
+    found = find_strokes(np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8), faded=False)
+    return _enlarged(found.mask, width, height), _enlarged(found.edge, width, height)
+
+
+def _enlarged(mask: Mask, width: int, height: int) -> Mask:
     # Linear, so that the mask's outline keeps to the stroke's instead of to the coarse pixels.
-    return np.asarray(cv2.resize(found.astype(np.uint8) * 255, (width, height), interpolation=cv2.INTER_LINEAR) > 127)
+    return np.asarray(cv2.resize(mask.astype(np.uint8) * 255, (width, height), interpolation=cv2.INTER_LINEAR) > 127)
 
 
 def _coloured(red: Density, green: Density, blue: Density) -> Mask:
@@ -103,11 +112,12 @@ def _coloured(red: Density, green: Density, blue: Density) -> Mask:
     return connected(opened(sure, 1), possible)
 
 
-def _dark(red: Density, green: Density, blue: Density, faded: bool) -> Mask:
-    """Black pens, and any pen so dark, or over tissue so dark, that its colour is lost."""
+def _dark(red: Density, green: Density, blue: Density, faded: bool) -> tuple[Mask, Mask]:
+    """Black pens, and any pen so dark, or over tissue so dark, that its colour is lost; and what is so at the edge."""
     neutral = np.minimum(red, blue)
     plain = neutral - _STAIN_NEUTRAL[0] * green
-    sure = _off_the_edge(opened((neutral > _SURE_NEUTRAL) | ((plain > _SURE_EXCESS) & (neutral > 0.3)), 1))
+    everywhere = opened((neutral > _SURE_NEUTRAL) | ((plain > _SURE_EXCESS) & (neutral > 0.3)), 1)
+    sure = _off_the_edge(everywhere)
     excess = neutral - _stain_neutral(neutral, green, sure) * green
     stands_out = neutral - cv2.morphologyEx(neutral, cv2.MORPH_OPEN, disc(_LINE_RADIUS_PX))
     line = opened((stands_out > _LINE_NEUTRAL) & (excess > _LINE_EXCESS), 1)
@@ -120,7 +130,7 @@ def _dark(red: Density, green: Density, blue: Density, faded: bool) -> Mask:
     near = cv2.dilate(core.astype(np.uint8), disc(_SOFT_EDGE_PX)) > 0
     grey = (neutral > 0.1) & (neutral > 0.74 * green)
     possible = near & (grey | (excess > _POSSIBLE_EXCESS) | (neutral > _POSSIBLE_NEUTRAL))
-    return connected(core, opened(possible, 1) | line)
+    return connected(core, opened(possible, 1) | line), everywhere & ~sure
 
 
 def _off_the_edge(sure: Mask) -> Mask:
