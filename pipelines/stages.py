@@ -5,13 +5,15 @@ The command line and, through it, the Snakemake rules call these; so may a noteb
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from shapely.geometry.base import BaseGeometry
 
 from pipelines.console import progress_bar
-from wsi.annotations import read_geojson, write_geojson
+from wsi.annotations import Region, read_geojson, write_geojson
 from wsi.atomic import write_json
 from wsi.blank import BlankOptions
 from wsi.digest import sha256_of
@@ -20,7 +22,8 @@ from wsi.heatmap import Heatmap
 from wsi.icc import Icc
 from wsi.ingest import ingest as ingest_slide
 from wsi.ink import PEN_RGB, InkOptions, InkRegions, ink_regions, regions_mask
-from wsi.labels import label_tiles
+from wsi.labels import EVERYWHERE_SEEN, label_tiles
+from wsi.marked import MarkedOptions, MarkedRegions, marked_regions
 from wsi.overlay import OverlayOptions, write_overlay
 from wsi.pictures import write_png
 from wsi.preview import Caption, write_preview
@@ -96,13 +99,31 @@ def tiles(
     return int(candidates(table, grid).sum())
 
 
-def label(tiles_path: Path, regions_path: Path, out: Path, min_cover: float) -> dict[str, int]:
+def label(
+    tiles_path: Path,
+    out: Path,
+    min_cover: float,
+    *,
+    regions: Sequence[Region],
+    outside: str | None = None,
+    unseen: BaseGeometry = EVERYWHERE_SEEN,
+) -> dict[str, int]:
     """labels.parquet: the tile table with `label` and `cover`. Returns the number of tiles of each label."""
     table = read_table(tiles_path)
-    labelled = label_tiles(table, grid_of(table, tiles_path), read_geojson(regions_path), min_cover)
+    labelled = label_tiles(table, grid_of(table, tiles_path), regions, min_cover, outside, unseen)
     write_table(out, labelled)
     counts = labelled.filter(~labelled["blank"].to_numpy(zero_copy_only=False))["label"].value_counts().to_pylist()
     return {entry["values"]: entry["counts"] for entry in counts if entry["values"] is not None}
+
+
+def marked(
+    tiles_path: Path, clean_path: Source, copy_path: Source, options: MarkedOptions, mpp: float | None = None
+) -> MarkedRegions:
+    """What is outlined on a copy of the slide that the tiles were cut from."""
+    grid = grid_of(read_table(tiles_path), tiles_path)
+    with open_slide(clean_path, mpp) as clean, open_slide(copy_path) as copy:
+        grid.check_slide(clean.size, clean.mpp, _name(clean_path))
+        return marked_regions(clean, copy, options)
 
 
 def overlay(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -10,7 +11,10 @@ import typer
 from pipelines import stages
 from pipelines.commands.app import AsJson, SlideArgument, SlideMpp, app, show_json
 from pipelines.console import err
+from wsi.annotations import read_regions, write_geojson
+from wsi.atomic import refuse_overwriting
 from wsi.errors import InputError
+from wsi.marked import MarkedOptions, MarkedRegions
 from wsi.overlay import OverlayOptions
 from wsi.source import source_of
 
@@ -18,16 +22,65 @@ from wsi.source import source_of
 @app.command()
 def label(
     tiles_parquet: Annotated[Path, typer.Argument(metavar="TILES", help="tiles.parquet", show_default=False)],
-    regions: Annotated[Path, typer.Option(help="annotations, QuPath GeoJSON with a class each")],
     out: Annotated[Path, typer.Option(help="labels.parquet to write")],
+    regions: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="annotations with a class each: QuPath GeoJSON, ASAP XML, ImageScope XML"),
+    ] = None,
+    marked: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="COPY", help="instead: the copy of the slide that somebody drew on with a pen"),
+    ] = None,
+    slide: Annotated[Optional[str], typer.Option(metavar="CLEAN", help="with --marked: the slide itself")] = None,  # noqa: UP045
+    name: Annotated[Optional[str], typer.Option(help="with --marked: the class of what is outlined")] = None,  # noqa: UP045
+    regions_out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="with --marked: the outlines as GeoJSON, to be looked at in QuPath"),
+    ] = None,
+    outside: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="class of tiles outside of every region; default: these get none"),
+    ] = None,
     min_cover: Annotated[float, typer.Option(min=0, max=1, help="share of a tile a region must cover")] = 0.75,
+    mpp: SlideMpp = None,
     as_json: AsJson = False,
 ) -> None:
-    """Give each tile the class of the region that covers it."""
-    counts = stages.label(tiles_parquet, regions, out, min_cover)
+    """Give each tile a class, and the share of it that its region covers (`cover`).
+
+    From annotations: --regions R. A region within one of another class is cut out of it. From a pair of pictures,
+    --marked COPY --slide CLEAN --name tumour: what is outlined on the copy and not on the slide; the copy may be
+    shifted, turned a little, smaller and recompressed, and is refused where it shows another slide.
+
+    Tiles on a border, covered less than --min-cover, get no class. With --outside benign, tiles that lie outside by
+    as much are "benign"; without it only what is drawn is labelled.
+    """
+    if regions is not None and marked is None and not (slide or name or regions_out):
+        counts = stages.label(tiles_parquet, out, min_cover, regions=read_regions(regions), outside=outside)
+    elif regions is None and marked is not None and slide and name:
+        source, copy = source_of(slide), source_of(marked)
+        if regions_out is not None:
+            for picture in (source, copy):
+                refuse_overwriting(regions_out, picture)
+        found = stages.marked(tiles_parquet, source, copy, MarkedOptions(), mpp)
+        named = [replace(region, name=name) for region in found.regions]
+        if regions_out is not None:
+            write_geojson(regions_out, named)
+        for note in _told(found):
+            err.print(note)
+        counts = stages.label(tiles_parquet, out, min_cover, regions=named, outside=outside, unseen=found.unseen)
+    else:
+        raise InputError("give --regions R.geojson; or --marked COPY, --slide CLEAN and --name CLASS together")
     if as_json:
         return show_json(counts)
-    return err.print("labelled tiles: " + (", ".join(f"{n} {name}" for name, n in sorted(counts.items())) or "none"))
+    return err.print(f"labelled tiles: {', '.join(f'{n} {kind}' for kind, n in sorted(counts.items())) or 'none'}")
+
+
+def _told(found: MarkedRegions) -> list[str]:
+    """What a person is told of a pair, line by line."""
+    lines = [f"the pair agrees by {found.registration.quality:.2f}"]
+    for region in found.regions:
+        lines.append(f"{region.name}: " + ", ".join(f"{name} {value:g}" for name, value in region.measurements.items()))
+    return [*lines, *(f"note: {note}" for note in found.notes)]
 
 
 @app.command()

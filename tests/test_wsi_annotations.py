@@ -1,0 +1,246 @@
+"""Annotation files of three programs: the same areas, classes and numbers come out, and what is wrong is named."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from shapely.geometry import MultiPolygon, Polygon, box
+
+from wsi.annotations import Region, read_geojson, read_regions, write_geojson
+from wsi.errors import InputError
+
+RING = [[0, 0], [10, 0], [10, 10], [0, 10], [0, 0]]
+HOLE = [[2, 2], [4, 2], [4, 4], [2, 4], [2, 2]]
+ISLAND = [[2.5, 2.5], [3.5, 2.5], [3.5, 3.5], [2.5, 3.5], [2.5, 2.5]]
+
+
+def feature(geometry: dict[str, Any], classification: Any = None, measurements: Any = None) -> dict[str, Any]:
+    properties = {"objectType": "annotation", "classification": classification or {"name": "Tumor"}}
+    if measurements is not None:
+        properties["measurements"] = measurements
+    return {"type": "Feature", "geometry": geometry, "properties": properties}
+
+
+def polygon(*rings: list[list[float]]) -> dict[str, Any]:
+    return {"type": "Polygon", "coordinates": list(rings)}
+
+
+def written(path: Path, content: Any) -> Path:
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize("measurements", [{"Area": 96.0}, [{"name": "Area", "value": 96.0}]])
+@pytest.mark.parametrize("bare", [True, False])
+def test_geojson_of_either_kind_of_qupath_is_read(tmp_path: Path, measurements: Any, bare: bool) -> None:
+    features = [feature(polygon(RING, HOLE), measurements=measurements)]
+    path = written(tmp_path / "a.geojson", features if bare else {"type": "FeatureCollection", "features": features})
+    [region] = read_regions(path)
+    assert (region.name, region.source, region.measurements) == ("Tumor", "a.geojson", {"Area": 96.0})
+    assert region.polygon.area == 96
+
+
+def test_a_gzipped_file_is_read_whatever_its_name(tmp_path: Path) -> None:
+    for name in ("a.geojson.gz", "a.json"):
+        (tmp_path / name).write_bytes(gzip.compress(json.dumps([feature(polygon(RING))]).encode()))
+        assert read_regions(tmp_path / name)[0].polygon.equals(box(0, 0, 10, 10))
+
+
+def test_an_island_in_a_hole_belongs_to_the_area(tmp_path: Path) -> None:
+    nested = {"type": "MultiPolygon", "coordinates": [[RING, HOLE], [ISLAND]]}
+    [region] = read_regions(written(tmp_path / "a.geojson", [feature(nested)]))
+    assert region.polygon.area == 100 - 4 + 1
+
+
+def test_a_derived_class_is_named_as_qupath_shows_it(tmp_path: Path) -> None:
+    derived = feature(polygon(RING), {"names": ["Tumor", "Positive"]})
+    assert read_regions(written(tmp_path / "a.geojson", [derived]))[0].name == "Tumor: Positive"
+
+
+def test_measurements_that_are_no_numbers_are_left_out(tmp_path: Path) -> None:
+    raw = '{"a": NaN, "b": null, "c": "x", "d": true, "e": 2}'
+    content = json.dumps([feature(polygon(RING), measurements={})]).replace(
+        '"measurements": {}', f'"measurements": {raw}'
+    )
+    assert read_regions(written(tmp_path / "a.geojson", content))[0].measurements == {"e": 2.0}
+
+
+@given(
+    corners=st.lists(st.tuples(st.floats(-1e5, 1e5), st.floats(-1e5, 1e5)), min_size=3, max_size=12),
+    numbers=st.dictionaries(st.text(max_size=5), st.floats(allow_nan=False, allow_infinity=False), max_size=3),
+)
+def test_what_is_written_is_read_again(
+    tmp_path_factory: pytest.TempPathFactory, corners: list[tuple[float, float]], numbers: dict[str, float]
+) -> None:
+    hull = MultiPolygon([]).union(Polygon(corners).convex_hull)
+    if hull.geom_type != "Polygon" or hull.area < 1 or hull.minimum_clearance < 0.1:
+        return  # rounding to 0.01 px changes these
+    path = tmp_path_factory.mktemp("again") / "a.geojson"
+    write_geojson(path, [Region(hull, "T", "", numbers)])
+    [again] = read_regions(path)
+    assert again.measurements == numbers
+    assert again.polygon.symmetric_difference(hull).area <= 0.01 * hull.length
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "not a readable GeoJSON"),
+        ("[" * 100_000, "not a readable GeoJSON"),
+        ('{"features": 3}', "no list"),
+        ([3], "feature 1: no classification"),
+        ([feature(polygon(RING)), {"type": "Feature", "geometry": polygon(RING)}], "feature 2: no classification"),
+        ([feature(polygon(RING), {"name": " "})], "no classification"),
+        ([feature({"type": "GeometryCollection", "geometries": [polygon(RING)]})], "GeometryCollection encloses no"),
+        ([feature({"type": "Point", "coordinates": [1, 2]})], "Point encloses no area"),
+        ([feature(polygon([[0, 0], [5, 5], [0, 0]]))], "feature 1"),
+        ([feature(polygon([[0, 0], [5, 5], [10, 10], [0, 0]]))], "encloses no area"),
+        ([feature(polygon([[0, 0], [math.nan, 5], [5, 0], [0, 0]]))], "no finite number"),
+        ([feature({"type": "Polygon"})], "no polygon"),
+        ([feature(polygon([["a", 1], [2, 2], [3, 1]]))], "no polygon"),  # type: ignore[list-item]
+        ([{**feature(polygon(RING)), "geometry": None}], "no polygon"),
+    ],
+)
+def test_a_faulty_geojson_is_refused_with_its_place(tmp_path: Path, content: Any, said: str) -> None:
+    path = written(tmp_path / "bad.geojson", content)
+    for read in (read_regions, read_geojson):
+        with pytest.raises(InputError, match=said) as caught:
+            read(path)
+        assert "bad.geojson" in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_cut_gzip_and_a_missing_file_are_refused(tmp_path: Path) -> None:
+    packed = gzip.compress(json.dumps([feature(polygon(RING))]).encode())
+    (tmp_path / "cut.geojson.gz").write_bytes(packed[:-12])
+    for name in ("cut.geojson.gz", "missing.xml"):
+        with pytest.raises(InputError, match="not a readable"):
+            read_regions(tmp_path / name)
+
+
+def test_a_hundred_thousand_outlines_are_read_in_seconds(tmp_path: Path) -> None:
+    round_one = [[math.cos(i) * 9, math.sin(i) * 9] for i in (2 * math.pi * k / 24 for k in range(24))]
+    one = json.dumps(feature(polygon([*round_one, round_one[0]])))
+    path = written(tmp_path / "a.geojson", "[" + ",".join([one] * 100_000) + "]")
+    began = time.process_time()
+    assert len(read_regions(path)) == 100_000
+    assert time.process_time() - began < 12  # 3 to 4 on a quiet core
+
+
+ASAP = """<?xml version="1.0"?><ASAP_Annotations><Annotations>{}</Annotations>
+<AnnotationGroups><Group Name="Tumor" PartOfGroup="None" Color="#F4FA58"><Attributes/></Group></AnnotationGroups>
+</ASAP_Annotations>"""
+
+
+def asap(kind: str, group: str, points: list[tuple[object, object]]) -> str:
+    # Out of order: Order says where a point belongs.
+    listed = [f'<Coordinate Order="{i}" X="{x}" Y="{y}"/>' for i, (x, y) in enumerate(points)][::-1]
+    coordinates = f"<Coordinates>{''.join(listed)}</Coordinates>"
+    return f'<Annotation Name="one" Type="{kind}" PartOfGroup="{group}">{coordinates}</Annotation>'
+
+
+SQUARE: list[tuple[object, object]] = [(0, 0), (10.5, 0), (10.5, 10), (0, 10)]
+
+
+@pytest.mark.parametrize("kind", ["Polygon", "Spline", "Rectangle"])
+def test_asap_areas_are_read_and_their_group_is_the_class(tmp_path: Path, kind: str) -> None:
+    [region] = read_regions(written(tmp_path / "a.xml", ASAP.format(asap(kind, "Tumor", SQUARE))))
+    assert (region.name, region.source) == ("Tumor", "a.xml")
+    assert region.polygon.equals(box(0, 0, 10.5, 10))
+
+
+@pytest.mark.parametrize(
+    ("annotation", "said"),
+    [
+        (asap("Polygon", "None", SQUARE), "annotation 1 .one.: in no group"),
+        (asap("Dot", "Tumor", [(1, 1)]), "a Dot encloses no area"),
+        (asap("Polygon", "Tumor", [(1, 1), (2, 2)]), "2 points"),
+        (asap("Polygon", "Tumor", [(1, 1), (2, "x"), (3, 1)]), "without numbers"),
+        (asap("Polygon", "Tumor", [(1, 1), (2, "nan"), (3, 1)]), "no finite number"),
+    ],
+)
+def test_a_faulty_asap_annotation_is_refused_with_its_place(tmp_path: Path, annotation: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        read_regions(written(tmp_path / "a.xml", ASAP.format(annotation)))
+
+
+def vertices(*points: tuple[float, float]) -> str:
+    return "<Vertices>" + "".join(f'<Vertex X="{x}" Y="{y}" Z="0"/>' for x, y in points) + "</Vertices>"
+
+
+def imagescope(regions: str, name: str = "Tumor", attributes: str = "") -> str:
+    return (
+        f'<Annotations MicronsPerPixel="0.25"><Annotation Id="1" Name="{name}" LineColor="65280">'
+        f"<Attributes>{attributes}</Attributes><Regions>{regions}</Regions></Annotation></Annotations>"
+    )
+
+
+def roa(kind: int, *points: tuple[float, float], negative: int = 0, text: str = "") -> str:
+    return f'<Region Type="{kind}" Text="{text}" NegativeROA="{negative}">{vertices(*points)}</Region>'
+
+
+def test_imagescope_polygons_rectangles_and_ellipses_are_read(tmp_path: Path) -> None:
+    found = read_regions(
+        written(
+            tmp_path / "a.xml",
+            imagescope(
+                roa(0, (0, 0), (10, 0), (10, 10), (0, 10))
+                + roa(1, (20, 0), (30, 0), (30, 10), (20, 10))
+                + roa(1, (40, 0), (50, 10))
+                + roa(2, (60, 0), (100, 20))
+                + roa(2, (60, 0), (100, 0), (100, 20), (60, 20))
+            ),
+        )
+    )
+    assert [region.name for region in found] == ["Tumor"] * 5
+    assert [region.polygon.area for region in found[:3]] == [100, 100, 100]
+    for ellipse in found[3:]:
+        assert ellipse.polygon.area == pytest.approx(math.pi * 20 * 10, rel=0.002)
+        assert ellipse.polygon.bounds == pytest.approx((60, 0, 100, 20))
+
+
+def test_a_negative_region_is_cut_out_of_its_own_layer_only(tmp_path: Path) -> None:
+    outer, hole = roa(0, (0, 0), (10, 0), (10, 10), (0, 10)), roa(0, (2, 2), (4, 2), (4, 4), (2, 4), negative=1)
+    both = imagescope(hole + outer).replace("</Annotations>", "") + imagescope(outer, "Stroma").split(">", 1)[1]
+    found = read_regions(written(tmp_path / "a.xml", both))
+    assert [(region.name, region.polygon.area) for region in found] == [("Tumor", 96), ("Stroma", 100)]
+
+
+def test_a_layer_without_a_name_takes_its_description_or_the_text_of_the_region(tmp_path: Path) -> None:
+    triangle = ((0, 0), (5, 0), (0, 5))
+    described = imagescope(roa(0, *triangle), "", '<Attribute Name="Description" Id="0" Value="Benign"/>')
+    assert read_regions(written(tmp_path / "a.xml", described))[0].name == "Benign"
+    assert read_regions(written(tmp_path / "a.xml", imagescope(roa(0, *triangle, text="Fat"), "")))[0].name == "Fat"
+    with pytest.raises(InputError, match=r"layer 1 \(line colour #00ff00\), region 1: no class; in ImageScope name"):
+        read_regions(written(tmp_path / "a.xml", imagescope(roa(0, *triangle), "")))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (imagescope(roa(3, (0, 0), (5, 5))), "type 3 with 2 points encloses no area"),
+        (imagescope(roa(2, (0, 0))), "type 2 with 1 points"),
+        ("<svg/>", "root <svg>"),
+        ("<Annotations>", "not a readable XML"),
+        (
+            '<!DOCTYPE a [<!ENTITY b "x"><!ENTITY c "&b;&b;&b;">]><Annotations><Annotation Name="&c;"/></Annotations>',
+            "not a readable XML",
+        ),
+        (
+            '<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/hostname">]><Annotations>&b;</Annotations>',
+            "not a readable XML",
+        ),
+    ],
+)
+def test_faulty_or_hostile_xml_is_refused(tmp_path: Path, content: str, said: str) -> None:
+    with pytest.raises(InputError, match=said) as caught:
+        read_regions(written(tmp_path / "a.xml", content))
+    assert "\n" not in str(caught.value)

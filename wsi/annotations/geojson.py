@@ -1,0 +1,142 @@
+"""GeoJSON as QuPath writes it: 0.3 (a bare list, measurements as a list) and 0.4 or later (a FeatureCollection)."""
+
+from __future__ import annotations
+
+import gc
+import json
+import math
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+from shapely.geometry import MultiPolygon, Polygon, mapping
+from shapely.geometry.base import BaseGeometry
+
+from wsi.annotations.content import read_content
+from wsi.annotations.outlines import with_area
+from wsi.annotations.region import Region
+from wsi.atomic import writing
+from wsi.errors import InputError
+
+# Of a level-0 px, in files: 0.01 px is 2 to 5 nm. With all digits files are twice as large, and are read more slowly.
+_DECIMALS = 2
+_NO_AREAS = ("Point", "MultiPoint", "LineString", "MultiLineString", "GeometryCollection")
+
+
+def read_geojson(path: Path) -> list[Region]:
+    """Regions of a QuPath GeoJSON file (`.geojson` or `.geojson.gz`); coordinates are level-0 px.
+
+    Features without a classification are refused (a region without a class labels nothing), and so is what encloses
+    no area: points, lines, collections. Measurements that are no finite number are left out.
+    """
+    return regions_of(read_content(path, "GeoJSON"), path)
+
+
+def regions_of(content: bytes, path: Path) -> list[Region]:
+    """As `read_geojson`, of a file's content; `path` is for messages, and for `Region.source`."""
+    # Millions of small lists, none of which is garbage: looking through them for some takes most of the time.
+    collected = gc.isenabled()
+    gc.disable()
+    try:
+        return _regions(json.loads(content), path)
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not a readable GeoJSON file ({error})") from error
+    finally:
+        if collected:
+            gc.enable()
+
+
+def _regions(found: Any, path: Path) -> list[Region]:
+    features = found.get("features", [found]) if isinstance(found, dict) else found
+    if not isinstance(features, list):
+        raise InputError(f"{path}: no list of GeoJSON features in it")
+    return [_region(path, number, feature) for number, feature in enumerate(features, start=1)]
+
+
+def _region(path: Path, number: int, feature: Any) -> Region:
+    where = f"{path}, feature {number}"
+    found = feature.get("properties") if isinstance(feature, dict) else None
+    properties: dict[str, Any] = found if isinstance(found, dict) else {}
+    name = _class_name(properties.get("classification"))
+    if name is None:
+        raise InputError(f"{where}: no classification name; give the region a class in QuPath, or delete it")
+    try:
+        drawn = _shape(feature["geometry"])
+    except (KeyError, TypeError, ValueError, IndexError, shapely.errors.ShapelyError) as error:
+        raise InputError(f"{where}: no polygon in it ({error})") from error
+    if drawn is None:
+        kind = feature["geometry"].get("type")
+        raise InputError(f"{where}: the {kind} encloses no area of its own; draw it as polygons, or delete it")
+    return Region(with_area(drawn, where), name, path.name, _measurements(properties.get("measurements")))
+
+
+def _class_name(classification: Any) -> str | None:
+    """The class; of a derived one, which later versions of QuPath list as `names`, as QuPath shows it: "A: B"."""
+    if not isinstance(classification, dict):
+        return None
+    names = classification.get("names")
+    name = ": ".join(map(str, names)) if isinstance(names, list) else classification.get("name")
+    return name if isinstance(name, str) and name.strip() else None
+
+
+def _measurements(found: Any) -> dict[str, float]:
+    """Numbers by name, of an object or of a list of {"name", "value"}."""
+    if isinstance(found, list):
+        found = {entry.get("name"): entry.get("value") for entry in found if isinstance(entry, dict)}
+    if not isinstance(found, dict):
+        return {}
+    return {
+        name: float(value)
+        for name, value in found.items()
+        if isinstance(name, str)
+        and isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+    }
+
+
+def _shape(geometry: Mapping[str, Any]) -> BaseGeometry | None:
+    """The polygon or multipolygon, through arrays: in a quarter of shapely's time. None for kinds without area."""
+    if geometry["type"] == "Polygon":
+        return _polygon(geometry["coordinates"])
+    if geometry["type"] == "MultiPolygon":
+        return MultiPolygon([_polygon(rings) for rings in geometry["coordinates"]])
+    if geometry["type"] in _NO_AREAS:
+        return None
+    raise ValueError(f"type {geometry['type']!r}")
+
+
+def _polygon(rings: Any) -> Polygon:
+    arrays = [np.asarray(ring, np.float64)[:, :2] for ring in rings]
+    return Polygon(arrays[0], arrays[1:]) if arrays else Polygon()
+
+
+def write_geojson(
+    path: Path, regions: Iterable[Region], colours: dict[str, tuple[int, int, int]] | None = None
+) -> None:
+    """Write regions as a QuPath FeatureCollection of locked annotations, in level-0 px."""
+    features = [_feature(region, (colours or {}).get(region.name, (128, 128, 128))) for region in regions]
+    with writing(path) as temporary:
+        temporary.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+
+
+def _feature(region: Region, colour: Sequence[int]) -> dict[str, Any]:
+    # uuid5 of the content: the same region gets the same id in every run, so that outputs compare equal.
+    polygon = shapely.transform(region.polygon, lambda xy: np.round(xy, _DECIMALS))
+    identity = uuid.uuid5(uuid.NAMESPACE_OID, f"{region.name} {polygon.wkt}")
+    return {
+        "type": "Feature",
+        "id": str(identity),
+        "geometry": mapping(polygon),
+        "properties": {
+            "objectType": "annotation",
+            "classification": {"name": region.name, "color": list(colour)},
+            "isLocked": True,
+            **({"measurements": dict(region.measurements)} if region.measurements else {}),
+        },
+    }
