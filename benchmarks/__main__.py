@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import blanks, converting, ink, predicting, reading, tiling, tissue
+from benchmarks import blanks, converting, ink, marked, predicting, reading, tiling, tissue, training
 from benchmarks.figures import Figure
 from benchmarks.slides import slides, tiled_slides
 from wsi.atomic import write_json
@@ -35,8 +35,10 @@ PARTS: dict[str, Callable[[], Iterator[Figure] | list[Figure]]] = {
     "converting": converting.measure,
     "tissue": tissue.measure,
     "ink": ink.measure,
+    "marked": marked.measure,
     "tiles": _tiles,
     "blanks": blanks.measure,
+    "training": training.measure,
 }
 
 

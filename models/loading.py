@@ -1,11 +1,10 @@
-"""From a set of tiles to batches: checking, caching, splitting, and a loader that is the same run every time."""
+"""From a set of tiles to batches: checking, caching, and a loader that is the same run every time."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -14,27 +13,20 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from models.augment import Augment
+from models.balance import draw, epoch_length
 from models.data import TileSet, list_some
 from wsi.errors import InputError, WsiError
 from wsi.geometry import TileSpec
 
 _CACHE_BYTES = 1 << 30
+_ROUNDS = 1 << 32  # more than there are epochs
 Batch = tuple[torch.Tensor, torch.Tensor]
 
 
-@dataclass(frozen=True, eq=False)
-class Split:
-    """Indices of the tiles to train on and to choose the best epoch by, and how they were parted."""
-
-    train: NDArray[np.int64]
-    val: NDArray[np.int64]
-    how: str
-    by_tile: bool
-
-
 class Samples(Dataset[Batch]):
-    """Part of a tile set, augmented. Item `epoch * len(self) + i` is tile i as that epoch sees it.
+    """Part of a tile set, augmented. Item `round * len(self) + i` is tile i as that round sees it.
 
+    A round is an epoch, or the second, third... time that a tile is seen in one: each time it looks different.
     Yields ((size, size, 3) uint8 RGB, () int64 label). indices: (n,) into `tiles`; labels and cache: of the
     whole of `tiles`.
     """
@@ -56,32 +48,49 @@ class Samples(Dataset[Batch]):
         return len(self.indices)
 
     def __getitem__(self, key: int) -> Batch:
-        epoch, place = divmod(key, len(self))
+        turn, place = divmod(key, len(self))
         index = int(self.indices[place])
         pixels = self.cache[index] if self.cache is not None else self.tiles.load(index, self.tile)
-        # One number per (seed, epoch, tile): neighbours must not get neighbouring random streams.
-        seed = int(np.random.SeedSequence((self.seed, epoch, index)).generate_state(1)[0])
+        # One number per (seed, round, tile): neighbours must not get neighbouring random streams.
+        seed = int(np.random.SeedSequence((self.seed, turn, index)).generate_state(1)[0])
         return torch.from_numpy(self.augment(pixels, seed)), torch.tensor(int(self.labels[index]))
 
 
 class EpochSampler(Sampler[int]):
-    """Keys of one epoch after another, shuffled by (seed, epoch); `set_epoch` jumps to any of them."""
+    """Keys of one epoch after another, shuffled by (seed, epoch); `set_epoch` jumps to any of them.
 
-    def __init__(self, length: int, seed: int, shuffle: bool) -> None:
-        self.length, self.seed, self.shuffle, self.epoch = length, seed, shuffle, 0
+    times: (length,) how often an epoch shows each tile, see `models.balance`; None: each once.
+    """
+
+    def __init__(self, length: int, seed: int, shuffle: bool, times: NDArray[np.float64] | None = None) -> None:
+        if times is not None and not shuffle:
+            raise ValueError("what is not shuffled is evaluated, and that is never balanced")
+        self.length, self.seed, self.shuffle, self.times, self.epoch = length, seed, shuffle, times, 0
 
     def set_epoch(self, epoch: int) -> None:
         """The epoch that the next iteration yields."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.length
+        return self.length if self.times is None else epoch_length(self.times)
 
     def __iter__(self) -> Iterator[int]:
-        order = np.arange(self.length)
-        if self.shuffle:
-            order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
-        return iter((order + self.epoch * self.length).tolist())
+        generator = np.random.default_rng((self.seed, self.epoch))
+        if self.times is not None:
+            order = draw(self.times, generator)
+        else:
+            order = generator.permutation(self.length) if self.shuffle else np.arange(self.length)
+        rounds = self.epoch + _ROUNDS * _times_before(order)
+        return iter((order + rounds * self.length).tolist())
+
+
+def _times_before(order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(n,) how often each value was there before its place."""
+    sorting = np.argsort(order, kind="stable")
+    counts = np.unique(order, return_counts=True)[1]
+    before = np.empty_like(order)
+    before[sorting] = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return before
 
 
 def decode_or_check(tiles: TileSet, tile: TileSpec) -> list[NDArray[np.uint8]] | None:
@@ -119,65 +128,6 @@ def labels_among(tiles: TileSet, classes: Sequence[str]) -> NDArray[np.int64]:
         raise InputError(f"the test set has classes {unknown}; the model knows only {list(classes)}")
     place = np.array([list(classes).index(name) for name in tiles.classes], np.int64)
     return place[tiles.labels]
-
-
-def split(tiles: TileSet, val_fraction: float, seed: int) -> Split:
-    """Part tiles for training from tiles for choosing the best epoch.
-
-    Whole groups (cases, else slides) where there are two or more, so that no patient is on both sides; else
-    by tile, the same fraction of each class. Raises InputError where a class would be left out of training.
-    """
-    generator = np.random.default_rng(seed)
-    groups = np.array(tiles.groups) if tiles.groups is not None else None
-    by_tile = groups is None or len(np.unique(groups)) < 2
-    if groups is None or by_tile:
-        val = _val_by_tile(tiles, val_fraction, generator)
-        how = "no case ids: split by tile" if groups is None else f"one {tiles.group_kind} only: split by tile"
-    else:
-        val = _val_by_group(tiles, groups, val_fraction, generator)
-        how = "split by case" if tiles.group_kind == "case" else "no case ids: split by slide"
-    train = np.setdiff1d(np.arange(len(tiles)), val)
-    lost = [name for i, name in enumerate(tiles.classes) if not np.any(tiles.labels[train] == i)]
-    if lost:
-        raise InputError(
-            f"class {', '.join(lost)}: all its tiles went to validation ({how}); add tiles of other "
-            f"{tiles.group_kind}s, or lower train.val_fraction ({val_fraction:g})"
-        )
-    return Split(train, val, how, by_tile)
-
-
-def _val_by_tile(tiles: TileSet, fraction: float, generator: np.random.Generator) -> NDArray[np.int64]:
-    chosen = []
-    for i, name in enumerate(tiles.classes):
-        members = np.flatnonzero(tiles.labels == i)
-        if len(members) < 2:
-            raise InputError(f"class {name}: {len(members)} tiles; training and validation need at least 2")
-        count = min(max(1, round(fraction * len(members))), len(members) - 1)
-        chosen.append(generator.permutation(members)[:count])
-    return np.sort(np.concatenate(chosen))
-
-
-def _val_by_group(
-    tiles: TileSet, groups: NDArray[np.str_], fraction: float, generator: np.random.Generator
-) -> NDArray[np.int64]:
-    """Add, one by one, the group that brings validation nearest to `fraction` of every class."""
-    names, group_of = np.unique(groups, return_inverse=True)
-    counts = np.zeros((len(names), len(tiles.classes)))
-    np.add.at(counts, (group_of, tiles.labels), 1)
-    per_class = counts.sum(axis=0)
-    share = counts / np.maximum(per_class, 1)  # (groups, classes): the part of each class a group holds
-    target = np.where(per_class > 0, fraction, 0.0)
-    order = list(generator.permutation(len(names)))  # ties fall by the seed
-    chosen: list[int] = []
-    have = np.zeros(len(tiles.classes))
-    while len(chosen) < len(names) - 1:
-        costs = [float(np.sum((have + share[g] - target) ** 2)) for g in order]
-        best = int(np.argmin(costs))
-        if chosen and costs[best] >= float(np.sum((have - target) ** 2)):
-            break
-        have = have + share[order[best]]
-        chosen.append(int(order.pop(best)))
-    return np.flatnonzero(np.isin(group_of, chosen)).astype(np.int64)
 
 
 def make_loader(

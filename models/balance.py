@@ -1,0 +1,55 @@
+"""Balance: rare classes count more in the loss, or are seen more often. What is evaluated is never balanced."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi.errors import InputError
+
+Balance = Literal["none", "weights", "sampler", "oversample"]
+MOST = 10.0  # a class of three tiles must not drown the rest, nor be all that is seen of it
+
+
+def class_weights(labels: NDArray[np.int64], classes: int) -> list[float]:
+    """Weights that let every class count the same in the loss; at most ten."""
+    counts = np.bincount(labels, minlength=classes)
+    return [float(min(MOST, len(labels) / (classes * max(1, n)))) for n in counts]
+
+
+def times_seen(labels: NDArray[np.int64], how: Balance) -> NDArray[np.float64] | None:
+    """(n,) how often an epoch shows each tile; None: each once.
+
+    labels: (n,) of the training tiles alone. "sampler": every class as often, in an epoch as long as before: tiles of
+    large classes are seen in some epochs only. "oversample": rare classes are repeated until they are as many as the
+    largest; the epoch is longer, and no tile is left out. No tile is seen more than ten times an epoch, on average.
+    """
+    if how not in get_args(Balance):
+        raise InputError(f"train.balance is {how!r}; give one of {', '.join(get_args(Balance))}")
+    if how in ("none", "weights"):
+        return None
+    counts = np.bincount(labels)
+    present = np.count_nonzero(counts)
+    wanted = counts.max() if how == "oversample" else len(labels) / present
+    return np.minimum(MOST, wanted / counts[labels])
+
+
+def epoch_length(times: NDArray[np.float64]) -> int:
+    """How many tiles `draw` gives: the sum, rounded up so that what is to be seen once is never left out."""
+    return math.ceil(float(times.sum()) * (1 - 1e-9))
+
+
+def draw(times: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.int64]:
+    """(epoch_length,) indices of one epoch's tiles, shuffled: i as often as times[i], rounded up or down by chance.
+
+    Systematic, not independent draws: those would leave out a third of the tiles that are to be seen once.
+    """
+    tiles = generator.permutation(len(times))
+    tiles = tiles[np.argsort(times[tiles], kind="stable")]  # tiles seen as often side by side: each class its share
+    until, count = np.cumsum(times[tiles]), epoch_length(times)
+    places = (np.arange(count) + generator.random()) * (until[-1] / count)
+    drawn = tiles[np.minimum(np.searchsorted(until, places, side="right"), len(tiles) - 1)]
+    return generator.permutation(drawn).astype(np.int64)

@@ -1,0 +1,17 @@
+"""Labelled tiles: class folders of images, and tables of tiles cut straight from slides."""
+
+from models.data.folders import FolderSet, read_folder, read_image
+from models.data.sets import TileSet, list_some
+from models.data.slides import LabelledSlide, SlideSet, read_slides, tile_box
+
+__all__ = [
+    "FolderSet",
+    "LabelledSlide",
+    "SlideSet",
+    "TileSet",
+    "list_some",
+    "read_folder",
+    "read_image",
+    "read_slides",
+    "tile_box",
+]
