@@ -39,11 +39,12 @@ def classification_metrics(
         },
         "classes": list(classes),
         "confusion": confusion_matrix(truth, predicted, labels=numbers).tolist(),
-        "warnings": _warnings(truth, predicted, classes),
+        "warnings": label_warnings(truth, predicted, classes),
     }
 
 
-def _warnings(truth: NDArray[np.int64], predicted: NDArray[np.int64], classes: Sequence[str]) -> list[str]:
+def label_warnings(truth: NDArray[np.int64], predicted: NDArray[np.int64], classes: Sequence[str]) -> list[str]:
+    """What accuracy hides: classes without tiles, never called or never found; no better than the largest class."""
     found: list[str] = []
     for i, name in enumerate(classes):
         in_truth = int(np.count_nonzero(truth == i))
@@ -51,6 +52,8 @@ def _warnings(truth: NDArray[np.int64], predicted: NDArray[np.int64], classes: S
             found.append(f"class {name}: no tiles here, so nothing is known about it")
         elif not np.any(predicted == i):
             found.append(f"class {name}: never predicted, though {in_truth} tiles are of it")
+        elif not np.any(predicted[truth == i] == i):
+            found.append(f"class {name}: none of its {in_truth} tiles is found")
     majority = float(np.bincount(truth, minlength=len(classes)).max() / len(truth))
     accuracy = float(np.mean(truth == predicted))
     if accuracy <= majority:

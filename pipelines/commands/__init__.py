@@ -3,5 +3,7 @@
 # isort: off
 from pipelines.commands import slides as slides
 from pipelines.commands import tissue as tissue
+from pipelines.commands import datasets as datasets
 from pipelines.commands import scoring as scoring
+from pipelines.commands import evaluating as evaluating
 from pipelines.commands import runs as runs

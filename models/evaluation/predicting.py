@@ -1,0 +1,34 @@
+"""Logits of a checkpoint's network for tiles in memory or on their way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.checkpoint import Checkpoint
+from models.network import Network, to_input
+from wsi.errors import InputError
+
+_BATCH = 64
+
+
+@torch.inference_mode()
+def predict_tiles(network: Network, checkpoint: Checkpoint, tiles: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    """(n, classes) float32 logits, before any temperature, in full precision, on the network's device.
+
+    tiles: (size_px, size_px, 3) uint8 RGB at the model's mpp. Raises InputError where there are none.
+    """
+    device = next(network.parameters()).device
+    network.eval()
+    found = []
+    waiting = iter(tiles)
+    while batch := list(islice(waiting, _BATCH)):
+        pixels = torch.from_numpy(np.stack(batch)).to(device)
+        found.append(network(to_input(pixels, checkpoint.mean, checkpoint.std)).float().cpu().numpy())
+    if not found:
+        raise InputError("no tiles to score; give a set that holds some")
+    return np.concatenate(found)

@@ -1,0 +1,138 @@
+"""A model on tiles of known class: evaluation.json, plots and a page of their own."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jinja2 import Environment, PackageLoader, select_autoescape
+from numpy.typing import NDArray
+
+from models.checkpoint import Checkpoint, load_checkpoint, weights_digest
+from models.data import TileSet, read_folder
+from models.evaluation import evaluate as evaluate_scored
+from models.evaluation.measure import Measured, measure
+from models.evaluation.plots import plot_all
+from models.explain import Example, cam, confident_errors, gallery
+from models.network import Network, to_input
+from wsi.atomic import write_json, writing
+from wsi.errors import InputError
+from wsi.preview import RESEARCH_USE
+
+FORMAT = "tesela-evaluation/1"
+# What stands under each plot.
+_CAPTIONS = {
+    "confusion": "Rows are what tiles are, columns what they were called; shares are of the row.",
+    "roc": "How much of each class is found, at each share of the rest that is falsely called it.",
+    "precision_recall": "How much of what is called a class is of it, at each share of the class that is found.",
+    "reliability": "Bars on the line: a probability of 0.8 is right 8 times in 10. Bars below it: too sure.",
+    "thresholds": "What each threshold misses and what it calls falsely, each class against the rest.",
+    "robustness": "The same tiles with their pictures changed; in brackets, by how much balanced accuracy moves.",
+    "errors": "The most confident errors. Right of each tile, in the light: where the evidence lies for the class "
+    "called (Grad-CAM, as coarse as the model's last feature map).",
+}
+_WIDE = frozenset({"thresholds", "errors", "reliability"})
+
+
+def evaluate(
+    model: Path,
+    data: Path,
+    out: Path,
+    *,
+    source_mpp: float | None,
+    baselines_from: Path | None = None,
+    case_pattern: str | None = None,
+) -> dict[str, Any]:
+    """Write evaluation.json, plots/ and evaluation.html into `out`; returns what evaluation.json says.
+
+    data, baselines_from: folders with a sub-folder of tiles a class, both at `source_mpp`. case_pattern: as for
+    `read_folder`. Raises InputError where
+    something is missing or does not fit the model.
+    """
+    if source_mpp is None:
+        raise InputError(f"{data}: tile pictures do not say their µm per px; give it with --source-mpp")
+    checkpoint, network = load_checkpoint(model)
+    tiles = read_folder(data, source_mpp, case_pattern)
+    train_tiles = read_folder(baselines_from, source_mpp) if baselines_from is not None else None
+    network = network.to("cuda" if torch.cuda.is_available() else "cpu")
+    measured = measure(network, checkpoint, tiles, train_tiles)
+    validation = (checkpoint.provenance.get("val") or {}).get("balanced_accuracy")
+    found = evaluate_scored(
+        measured.scored,
+        temperature=checkpoint.temperature,
+        baselines=measured.baselines,
+        changed=measured.changed,
+        validation=validation,
+    )
+    if measured.no_baselines is not None:
+        found["warnings"].append(measured.no_baselines)
+    if (checkpoint.provenance.get("data") or {}).get("fingerprint") == tiles.fingerprint():
+        found["warnings"].insert(0, f"{data}: the model was trained on these very tiles: its figures here say nothing")
+    result = {"format": FORMAT, "model": _model(model, checkpoint, validation), "data": _data(data, tiles), **found}
+    _write(out, result, measured, checkpoint, network)
+    return result
+
+
+def _model(folder: Path, checkpoint: Checkpoint, validation: float | None) -> dict[str, Any]:
+    return {
+        "name": folder.resolve().name,
+        "architecture": checkpoint.architecture,
+        "weights_sha256": weights_digest(folder),
+        "size_px": checkpoint.tile.size_px,
+        "mpp": checkpoint.tile.mpp,
+        "thresholds": checkpoint.thresholds,
+        "validation_balanced_accuracy": validation,
+    }
+
+
+def _data(folder: Path, tiles: TileSet) -> dict[str, Any]:
+    return {"path": str(folder), "tiles": len(tiles), "fingerprint": tiles.fingerprint()}
+
+
+def _write(out: Path, result: dict[str, Any], measured: Measured, checkpoint: Checkpoint, network: Network) -> None:
+    plots = plot_all(out / "plots", measured.scored, result)
+    wrong = confident_errors(measured.scored.probabilities(checkpoint.temperature), measured.scored.labels)
+    if len(wrong):
+        plots["errors"] = out / "plots" / "errors.png"
+        gallery(plots["errors"], _examples(wrong, measured, checkpoint, network))
+    write_json(out / "evaluation.json", result)
+    page = Environment(
+        loader=PackageLoader("pipelines"), autoescape=select_autoescape(default=True), trim_blocks=True
+    ).get_template("evaluation.html.j2")
+    html = page.render(
+        found=result,
+        pictures=[(_data_url(path), _CAPTIONS[name], name in _WIDE) for name, path in plots.items()],
+        version=version("tesela"),
+        research_use=RESEARCH_USE,
+    )
+    with writing(out / "evaluation.html") as temporary:
+        temporary.write_text(html, "utf-8")
+
+
+def _examples(
+    indices: NDArray[np.int64], measured: Measured, checkpoint: Checkpoint, network: Network
+) -> Sequence[Example]:
+    """The tiles of `indices` with what speaks for the class they were called; without maps where there are none."""
+    scored = measured.scored
+    probabilities, called = scored.probabilities(checkpoint.temperature)[indices], scored.predicted[indices]
+    pictures = np.stack(list(measured.pictures(indices)))
+    device = next(network.parameters()).device
+    inputs = to_input(torch.from_numpy(pictures).to(device), checkpoint.mean, checkpoint.std)
+    try:
+        maps: list[NDArray[np.float32] | None] = list(cam(network, inputs, called))
+    except InputError:
+        maps = [None] * len(indices)
+    names = scored.classes
+    return [
+        Example(picture, heat, names[scored.labels[i]], names[called[k]], float(probabilities[k].max()))
+        for k, (i, picture, heat) in enumerate(zip(indices, pictures, maps, strict=True))
+    ]
+
+
+def _data_url(path: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
