@@ -59,14 +59,15 @@ def to_input(tiles: torch.Tensor, mean: tuple[float, float, float], std: tuple[f
 
 def head_size(network: Network, weights: Mapping[str, torch.Tensor]) -> int | None:
     """How many classes the head in `weights` has; None where they hold no head."""
-    for name in _heads(network):
+    for name in heads_of(network):
         tensor = weights.get(f"{name}.weight")
         if tensor is not None:
             return int(tensor.shape[0])
     return None
 
 
-def _heads(network: Network) -> tuple[str, ...]:
+def heads_of(network: Network) -> tuple[str, ...]:
+    """Names of the modules that give a network its outputs."""
     config: Any = network.pretrained_cfg
     names = config.get("classifier") or ()
     return (names,) if isinstance(names, str) else tuple(names)
@@ -117,7 +118,7 @@ def _from_file(architecture: str, classes: int, path: Path, options: dict[str, A
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"train.pretrained: {path}: not a safetensors file ({one_line(error)})") from error
     plain = _create(architecture, classes, options, pretrained=False)
-    heads = _heads(plain)
+    heads = heads_of(plain)
     missing = [name for name in plain.state_dict() if name not in weights and not name.startswith(heads)]
     if missing:
         raise InputError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -41,11 +42,17 @@ class Reporter(Protocol):
     def start(self, epochs: int, tiles_per_epoch: int) -> None:
         """Training begins."""
 
+    def resumed(self, done: int, epochs: int) -> None:
+        """A training that was stopped goes on: `done` of `epochs` are there already."""
+
     def batch(self, epoch: int, tiles: int, loss: float) -> None:
         """A batch of `tiles` was learned from; epochs count from 1."""
 
     def epoch(self, report: EpochReport) -> None:
         """An epoch was trained and validated."""
+
+    def warned(self, warnings: Sequence[str]) -> None:
+        """What a person should know of the model before believing its figures."""
 
     def stop(self) -> None:
         """Training is over, or failed."""
@@ -57,10 +64,16 @@ class SilentReporter:
     def start(self, epochs: int, tiles_per_epoch: int) -> None:
         """Nothing."""
 
+    def resumed(self, done: int, epochs: int) -> None:
+        """Nothing."""
+
     def batch(self, epoch: int, tiles: int, loss: float) -> None:
         """Nothing."""
 
     def epoch(self, report: EpochReport) -> None:
+        """Nothing."""
+
+    def warned(self, warnings: Sequence[str]) -> None:
         """Nothing."""
 
     def stop(self) -> None:
@@ -74,13 +87,13 @@ class ConsoleReporter:
         self._console = Console(file=sys.stderr)
         self._progress: Progress | None = None
         self._val = "-"
-        self._epochs = 0
+        self._epochs, self._tiles_per_epoch = 0, 0
         self._epoch_began = (0, 0.0)
         self._done_in_epoch = 0
 
     def start(self, epochs: int, tiles_per_epoch: int) -> None:
         """Show the bar, empty."""
-        self._epochs = epochs
+        self._epochs, self._tiles_per_epoch = epochs, tiles_per_epoch
         if not self._console.is_terminal:
             return
         self._progress = Progress(
@@ -94,6 +107,12 @@ class ConsoleReporter:
             "train", total=epochs * tiles_per_epoch, epoch=1, epochs=epochs, loss="-", val="-", speed="-"
         )
         self._progress.start()
+
+    def resumed(self, done: int, epochs: int) -> None:
+        """Say so, and move the bar to there."""
+        self._say(f"going on after epoch {done}/{epochs}, where this training was stopped")
+        if self._progress is not None:
+            self._progress.update(self._progress.task_ids[0], advance=done * self._tiles_per_epoch)
 
     def batch(self, epoch: int, tiles: int, loss: float) -> None:
         """Move the bar by `tiles`."""
@@ -112,10 +131,18 @@ class ConsoleReporter:
     def epoch(self, report: EpochReport) -> None:
         """Print the epoch's line, above the bar where there is one."""
         self._val = f"{report.val_balanced_accuracy:.3f}"
+        self._say(report.line())
+
+    def warned(self, warnings: Sequence[str]) -> None:
+        """One line each."""
+        for warning in warnings:
+            self._say(f"warning: {warning}")
+
+    def _say(self, line: str) -> None:
         if self._progress is not None:
-            self._progress.console.print(report.line(), highlight=False, soft_wrap=True)
+            self._progress.console.print(line, highlight=False, soft_wrap=True)
         else:
-            print(report.line(), file=sys.stderr, flush=True)  # noqa: T201  (a log line, not a leftover)
+            print(line, file=sys.stderr, flush=True)  # noqa: T201  (a log line, not a leftover)
 
     def stop(self) -> None:
         """Take the bar away."""

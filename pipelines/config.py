@@ -112,6 +112,15 @@ class LabelConfig(Section):
     """Tile labels from annotations."""
 
     min_cover: Share = Field(0.75, description="share of a tile that a region must cover to name it")
+    outside: str | None = Field(None, min_length=1, description="class of tiles outside of every region; default: none")
+
+
+class ThresholdConfig(Section):
+    """Which probability is enough to call a tile a class: chosen on the validation tiles, kept with the model."""
+
+    by: Literal["recall", "youden", "cost"] = Field("recall", description="recall reached; Youden's index; least cost")
+    target_recall: Annotated[float, Field(gt=0, le=1)] = Field(0.95, description="by recall: share of a class found")
+    miss_cost: Positive = Field(5.0, description="by cost: so many false alarms are as bad as one tile missed")
 
 
 class TrainConfig(Section):
@@ -120,16 +129,29 @@ class TrainConfig(Section):
     folder: PathText | None = Field(None, description="training tiles, one sub-folder a class")
     test_folder: PathText | None = Field(None, description="test tiles, touched once, after training")
     source_mpp: Positive | None = Field(None, description="µm per px of those tiles; they do not say it themselves")
+    case_pattern: str | None = Field(
+        None, description="regular expression whose one group is the case in a tile's file name; or give cases.csv"
+    )
     slides: bool = Field(False, description="train on the annotated slides of the sheet (split: train, val, test)")
     architecture: str = Field("efficientnet_b0", description="a timm model: efficientnet_b0, resnet18, resnet50...")
     pretrained: bool | PathText = Field(False, description="true: weights from timm's hub; or a safetensors file")
     epochs: int = Field(10, ge=1)
     batch_size: int = Field(32, ge=2)
+    accumulate: int = Field(1, ge=1, description="batches to an optimiser step, where memory holds no larger batch")
     learning_rate: Positive = Field(1e-3)
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.05)
     label_smoothing: Share = Field(0.05)
-    class_weights: bool = Field(True, description="rare classes weigh more in the loss; never in the evaluation")
+    balance: Literal["none", "weights", "sampler", "oversample"] = Field(
+        "weights", description="rare classes: weigh more in the loss, or are seen more often; never in the evaluation"
+    )
     augmentation: Literal["none", "light", "strong"] = Field("light")
+    freeze_epochs: int = Field(0, ge=0, description="first epochs in which only the head learns; needs `pretrained`")
+    train_blocks: int | None = Field(None, ge=0, description="learn only the head and the last so many stages")
+    choose_by: Literal["balanced_accuracy", "accuracy", "macro_f1", "loss"] = Field(
+        "balanced_accuracy", description="which epoch is kept, by the validation tiles"
+    )
+    patience: int | None = Field(None, ge=1, description="end after so many epochs without a better one")
+    threshold: ThresholdConfig = ThresholdConfig()
     val_fraction: Annotated[float, Field(gt=0, lt=0.9)] = Field(0.15, description="of the training tiles")
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field("auto")
     seed: int = Field(0)

@@ -7,12 +7,14 @@ from pathlib import Path
 import torch
 
 from models.data import LabelledSlide, TileSet, read_folder, read_slides
+from models.data.duplicates import find_duplicates
+from models.evaluation.thresholds import Rule
 from models.predict import PredictOptions, Scorer
-from models.train import TrainSettings
-from models.train import train as train_model
+from models.training.settings import TrainSettings
+from models.training.train import train as train_model
 from pipelines import stages
 from pipelines.config import TrainConfig, TrainFile
-from pipelines.console import progress_bar
+from pipelines.console import err, progress_bar
 from wsi.blank import BlankOptions
 from wsi.errors import InputError
 from wsi.slide import open_slide
@@ -42,7 +44,13 @@ def train(
         learning_rate=chosen.learning_rate,
         weight_decay=chosen.weight_decay,
         label_smoothing=chosen.label_smoothing,
-        class_weights=chosen.class_weights,
+        balance=chosen.balance,
+        accumulate=chosen.accumulate,
+        freeze_epochs=chosen.freeze_epochs,
+        train_blocks=chosen.train_blocks,
+        choose_by=chosen.choose_by,
+        threshold=Rule(**chosen.threshold.model_dump()),
+        patience=chosen.patience,
         augmentation=chosen.augmentation,
         pretrained=Path(chosen.pretrained) if isinstance(chosen.pretrained, str) else chosen.pretrained,
         val_fraction=chosen.val_fraction,
@@ -62,8 +70,13 @@ def _tile_sets(
         return train_set, read_slides(test_slides, train_set.classes) if test_slides else None
     if chosen.folder is None or chosen.source_mpp is None:
         raise InputError("train.folder and train.source_mpp are needed, or train.slides: true")
-    test = read_folder(Path(chosen.test_folder), chosen.source_mpp) if chosen.test_folder else None
-    return read_folder(Path(chosen.folder), chosen.source_mpp), test
+    folders = [Path(folder) for folder in (chosen.folder, chosen.test_folder) if folder]
+    sets = [read_folder(folder, chosen.source_mpp, chosen.case_pattern) for folder in folders]
+    duplicates = find_duplicates(*sets)
+    duplicates.refuse_contradictions()
+    for warning in duplicates.warnings:
+        err.print(f"warning: {warning}")
+    return sets[0], sets[1] if len(sets) > 1 else None
 
 
 def predict(

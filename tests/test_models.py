@@ -16,19 +16,18 @@ import tifffile
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
+from skimage.color import hed2rgb, rgb2hed
 
-from models import loading, loop
+from models import loading
 from models import network as networks
-from models import train as training
-from models.augment import EvalCrop, TrainAugment
+from models.augment import EvalCrop, StainJitter, TrainAugment
 from models.checkpoint import Checkpoint, load_checkpoint, read_checkpoint, save_checkpoint
-from models.data import FolderSet, LabelledSlide, read_folder, read_slides
+from models.data import LabelledSlide, read_folder, read_slides
 from models.metrics import classification_metrics
 from models.network import build, head_size, normalisation, to_input
-from models.progress import ConsoleReporter, EpochReport, SilentReporter
 from models.torch_setup import timm
-from models.train import TrainSettings, train
-from wsi.errors import InputError, MismatchError, MppError, WsiError
+from models.training.settings import TrainSettings
+from wsi.errors import InputError, MismatchError, MppError
 from wsi.geometry import TileGrid, TileSpec
 
 TILE = TileSpec(32, 0.5, 32)
@@ -70,13 +69,6 @@ def tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
             write_tile(root / name / f"tile {i}{ending}", colour, generator)
         (root / name / "notes.txt").write_text("not an image")
     return root
-
-
-@pytest.fixture(scope="module")
-def trained(tiles: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Checkpoint]:
-    out = tmp_path_factory.mktemp("run") / "model"
-    images = read_folder(tiles, 0.5)
-    return out, train(FAST, images, images, out, reporter=SilentReporter())
 
 
 @pytest.fixture(scope="module")
@@ -338,9 +330,6 @@ def test_tiles_come_straight_from_slides(tmp_path: Path) -> None:
         assert pixels.shape == (32, 32, 3)
         assert np.all(pixels == colours[x // 64])
     assert slides.group_kind == "slide"
-    parts = loading.split(slides, 0.3, 0)
-    assert parts.how == "no case ids: split by slide"
-    assert {slides.slide_of[i] for i in parts.val} == {1}
     assert slides.fingerprint() != dataclasses.replace(slides, labels=1 - slides.labels).fingerprint()
 
 
@@ -357,35 +346,6 @@ def test_bad_tile_tables_are_named_all_at_once(tmp_path: Path) -> None:
 
 
 # --- loading
-
-
-def fake_set(labels: list[int], groups: list[str] | None) -> FolderSet:
-    classes = tuple(f"c{i}" for i in range(max(labels) + 1))
-    paths = tuple(Path(f"{i}.png") for i in range(len(labels)))
-    return FolderSet(Path(), 0.5, paths, np.array(labels, np.int64), classes, tuple(groups) if groups else None)
-
-
-def test_split_by_tile_takes_the_same_share_of_every_class() -> None:
-    images = fake_set([0] * 80 + [1] * 20, None)
-    parts = loading.split(images, 0.25, 3)
-    assert np.bincount(images.labels[parts.val]).tolist() == [20, 5]
-    assert not set(parts.train) & set(parts.val)
-    assert parts.how == "no case ids: split by tile"
-    assert np.array_equal(parts.val, loading.split(images, 0.25, 3).val)
-    assert not np.array_equal(parts.val, loading.split(images, 0.25, 4).val)
-    with pytest.raises(InputError, match="class c1: 1 tiles"):
-        loading.split(fake_set([0, 0, 1], None), 0.25, 0)
-
-
-def test_split_by_case_keeps_a_case_whole() -> None:
-    labels = [i % 2 for i in range(200)]
-    groups = [f"case {i // 10}" for i in range(200)]
-    parts = loading.split(fake_set(labels, groups), 0.2, 0)
-    assert parts.how == "split by case"
-    assert not {groups[i] for i in parts.train} & {groups[i] for i in parts.val}
-    assert 0.15 <= len(parts.val) / 200 <= 0.25
-    with pytest.raises(InputError, match="all its tiles went to validation"):
-        loading.split(fake_set([0, 0, 1, 1], ["a", "a", "b", "b"]), 0.5, 0)
 
 
 @pytest.mark.parametrize("strength", ["none", "light", "strong"])
@@ -427,7 +387,36 @@ def test_batches_do_not_depend_on_workers(tiles: Path) -> None:
     assert not np.array_equal(alone[:20], alone[20:])
 
 
-# --- metrics and training
+@pytest.fixture(scope="module")
+def stained() -> NDArray[np.uint8]:
+    """(64, 64, 3) RGB: hematoxylin at the left, eosin at the right, glass above."""
+    density = np.zeros((64, 64, 3))
+    density[16:, :32, 0], density[16:, 32:, 1] = 0.12, 0.12
+    return np.asarray(np.clip(hed2rgb(density) * 255, 0, 255), np.uint8)
+
+
+def test_no_stain_jitter_changes_nothing(stained: NDArray[np.uint8]) -> None:
+    every = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
+    for picture in (stained, every):
+        assert np.array_equal(StainJitter(0.0)(image=picture)["image"], picture)
+
+
+def test_stain_jitter_scales_each_stain_by_itself(stained: NDArray[np.uint8]) -> None:
+    """Half of the hematoxylin: its side is paler by that, eosin's side and the glass are as they were."""
+    paler = StainJitter(1.0).apply(stained, np.array([0.5, 1, 1]), np.zeros(3))
+    assert np.abs(paler[:, 32:].astype(int) - stained[:, 32:]).max() <= 2
+    assert np.array_equal(paler[:16], stained[:16])
+    before, after = (rgb2hed(picture)[40, 10, 0] for picture in (stained, paler))
+    assert after == pytest.approx(before / 2, rel=0.03)
+
+
+def test_stain_jitter_is_seeded(stained: NDArray[np.uint8]) -> None:
+    augment = TrainAugment(64, "light")
+    assert np.array_equal(augment(stained, 3), augment(stained, 3))
+    assert not np.array_equal(augment(stained, 3), augment(stained, 4))
+
+
+# --- metrics
 
 
 def test_metrics_of_a_known_confusion() -> None:
@@ -442,120 +431,3 @@ def test_metrics_of_a_known_confusion() -> None:
     useless = classification_metrics(truth, np.zeros(8, np.int64), ("a", "b", "c"))
     assert any("no better than always naming the largest class (0.500)" in line for line in useless["warnings"])
     json.dumps(found, allow_nan=False)
-
-
-def test_training_learns_and_leaves_everything_behind(trained: tuple[Path, Checkpoint]) -> None:
-    out, checkpoint = trained
-    metrics = json.loads((out / "metrics.json").read_text())
-    assert metrics["test"]["accuracy"] > 0.9
-    assert metrics["val"]["accuracy"] > 0.9
-    assert "tiles of one slide are on both sides" in metrics["val"]["warnings"][0]
-    assert len(metrics["history"]) == 3
-    assert sorted(p.name for p in out.rglob("*") if p.is_file()) == [
-        "confusion.png",
-        "curve.png",
-        "metrics.json",
-        "model.json",
-        "model.safetensors",
-    ]
-    loaded, network = load_checkpoint(out)
-    assert loaded.classes == checkpoint.classes == ("blue", "green", "red")
-    assert loaded.provenance["data"]["split"] == "no case ids: split by tile"
-    assert loaded.provenance["data"]["train_tiles"] == {"blue": 18, "green": 18, "red": 18}
-    assert loaded.provenance["settings"]["seed"] == 0
-    tiles = torch.stack([torch.full((32, 32, 3), 1, dtype=torch.uint8) * torch.tensor(c) for c in COLOURS.values()])
-    with torch.inference_mode():
-        scores = network(to_input(tiles.to(torch.uint8), loaded.mean, loaded.std))
-    assert scores.argmax(dim=1).tolist() == [0, 1, 2]
-
-
-def test_the_same_seed_is_the_same_training(trained: tuple[Path, Checkpoint], tiles: Path, tmp_path: Path) -> None:
-    out, first = trained
-    again = train(FAST, read_folder(tiles, 0.5), None, tmp_path / "again", reporter=SilentReporter())
-    assert again.provenance["val"] == first.provenance["val"]
-    assert (tmp_path / "again" / "model.safetensors").read_bytes() == (out / "model.safetensors").read_bytes()
-    other = dataclasses.replace(FAST, seed=1, epochs=1)
-    changed = train(other, read_folder(tiles, 0.5), None, tmp_path / "other", reporter=SilentReporter())
-    assert changed.provenance["val"]["loss"] != first.provenance["val"]["loss"]
-
-
-def test_a_test_set_of_other_classes_is_refused_before_training(tiles: Path, tmp_path: Path) -> None:
-    (tmp_path / "t" / "purple").mkdir(parents=True)
-    write_tile(tmp_path / "t" / "purple" / "a.png", (90, 0, 90), np.random.default_rng(0))
-    with pytest.raises(InputError, match=r"classes \['purple'\]; the model knows only"):
-        train(FAST, read_folder(tiles, 0.5), read_folder(tmp_path / "t", 0.5), tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_test_set_may_lack_a_class(tiles: Path) -> None:
-    images = read_folder(tiles, 0.5)
-    some = dataclasses.replace(images, classes=("green", "red"), labels=images.labels % 2)
-    assert set(loading.labels_among(some, images.classes)) == {1, 2}
-
-
-def test_an_image_that_breaks_during_training_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        for i in range(4):
-            (tmp_path / name / f"{i}.png").write_text("no picture")
-    monkeypatch.setattr(training, "decode_or_check", lambda *_: None)
-    settings = dataclasses.replace(FAST, workers=1)
-    with pytest.raises(InputError, match=r"^\d\.png: cannot be decoded") as caught:
-        train(settings, read_folder(tmp_path, 0.5), None, tmp_path / "out", reporter=SilentReporter())
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("terminal", [True, False])
-def test_progress_is_a_bar_or_lines(
-    terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("TTY_COMPATIBLE", "1" if terminal else "0")
-    reporter = ConsoleReporter()
-    reporter.start(2, 32)
-    for epoch in (1, 2):
-        reporter.batch(epoch, 16, 0.5)
-        reporter.batch(epoch, 16, 0.4)
-        reporter.epoch(EpochReport(epoch, 2, 0.45, 0.3, 0.9, 0.91, 1e-3, 120.0, 0.3, epoch == 1))
-    reporter.stop()
-    shown = capsys.readouterr()
-    assert "val balanced accuracy 0.9100  120 tiles/s" in shown.err
-    assert shown.out == ""
-    assert terminal or len(shown.err.splitlines()) == 2
-
-
-def test_bad_settings_are_named_all_at_once() -> None:
-    with pytest.raises(InputError, match=r"train\.epochs is 0; .*train\.precision is 'half'"):
-        TrainSettings(epochs=0, precision="half")
-
-
-@pytest.mark.parametrize(
-    "error", [torch.OutOfMemoryError("x"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
-)
-def test_out_of_memory_names_a_batch_size(
-    tiles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    def fail(*_: object) -> float:
-        raise error
-
-    monkeypatch.setattr(loop.Fit, "train_epoch", fail)
-    with pytest.raises(WsiError, match=r"batch_size 16 of 32 px; set train\.batch_size to 8"):
-        train(FAST, read_folder(tiles, 0.5), None, tmp_path / "out", reporter=SilentReporter())
-
-
-def test_precision_trial_leaves_the_random_state_alone() -> None:
-    network = build("resnet10t", 3)
-    before, weights = torch.random.get_rng_state(), network.state_dict()["fc.weight"].clone()
-    precision, speeds = loop.choose_precision(network, 4, 32)
-    assert precision in {"32-true", "bf16-mixed", "16-mixed"}
-    assert all(speed > 0 for speed in speeds.values())
-    assert torch.equal(before, torch.random.get_rng_state())
-    assert torch.equal(weights, network.state_dict()["fc.weight"])
-
-
-def test_learning_rate_warms_up_and_falls() -> None:
-    schedule = loop.Schedule(1e-3, 0.05, 0.1, 0.0, 10, 10)
-    factors = [schedule.factor(step) for step in range(100)]
-    assert np.argmax(factors) == 10
-    assert factors[0] == pytest.approx(1 / 11)
-    assert factors[-1] < 0.02
-    assert factors[10:] == sorted(factors[10:], reverse=True)

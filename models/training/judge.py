@@ -1,0 +1,86 @@
+"""What a finished training is worth: calibration, thresholds, and figures beside what needs no network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.augment import EvalCrop
+from models.data import TileSet
+from models.evaluation import Scored, evaluate
+from models.evaluation.baselines import MOST_TILES, Colours, colours, fitted_baselines
+from models.evaluation.calibration import fit_temperature
+from models.evaluation.thresholds import Rule, choose_thresholds
+from models.splits import Split
+from models.training.fit import Outcome
+from wsi.geometry import TileSpec
+
+Cache = Sequence[NDArray[np.uint8]]
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A tile set as it was decoded: in memory, or (None) to be read again."""
+
+    tiles: TileSet
+    cache: Cache | None
+
+    def pictures(self, indices: NDArray[np.int64], tile: TileSpec) -> Iterator[NDArray[np.uint8]]:
+        """(size_px, size_px, 3) RGB of each, as the model sees it when it is evaluated."""
+        crop = EvalCrop(tile.size_px)
+        for index in indices:
+            yield crop(self.cache[index] if self.cache is not None else self.tiles.load(int(index), tile))
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """temperature and thresholds for the checkpoint; what `evaluate` says of validation and, where there are, test."""
+
+    temperature: float
+    thresholds: dict[str, float]
+    val: dict[str, Any]
+    test: dict[str, Any] | None
+    # Of the test tiles where there are some, else of the validation tiles: to draw.
+    shown: Scored
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """Of `shown`."""
+        return self.val if self.test is None else self.test
+
+
+def judge(
+    seen: Seen, parts: Split, val: Outcome, test_seen: Seen | None, test: Outcome | None, tile: TileSpec, rule: Rule
+) -> Verdict:
+    """Temperature and thresholds are fitted on validation; the test tiles are only measured."""
+    tiles, labels = seen.tiles, seen.tiles.labels
+    temperature = fit_temperature(val.logits, val.labels)
+    scored = _scored(tiles.classes, val, tiles, parts.val)
+    fitted = np.sort(np.random.default_rng(0).permutation(parts.train)[:MOST_TILES])
+    trained = colours(seen.pictures(fitted, tile))
+
+    def figures(scored: Scored, shown: Colours, loss: float, validation: float | None) -> dict[str, Any]:
+        baselines = fitted_baselines(trained, labels[fitted], shown)
+        found = evaluate(scored, temperature=temperature, baselines=baselines, validation=validation)
+        return {**found, "loss": loss}
+
+    of_val = figures(scored, colours(seen.pictures(parts.val, tile)), val.loss, None)
+    if parts.by_tile:
+        of_val["warnings"].append(f"{parts.how}: tiles of one slide are on both sides, so these figures flatter")
+    thresholds = choose_thresholds(scored.probabilities(temperature), val.labels, tiles.classes, rule)
+    if test is None or test_seen is None:
+        return Verdict(temperature, thresholds, of_val, None, scored)
+    every = np.arange(len(test_seen.tiles))
+    tested = _scored(tiles.classes, test, test_seen.tiles, every)
+    shown = colours(test_seen.pictures(every, tile))
+    of_test = figures(tested, shown, test.loss, of_val["balanced_accuracy"])
+    return Verdict(temperature, thresholds, of_val, of_test, tested)
+
+
+def _scored(classes: Sequence[str], outcome: Outcome, tiles: TileSet, indices: NDArray[np.int64]) -> Scored:
+    groups = None if tiles.groups is None else tuple(tiles.groups[i] for i in indices)
+    return Scored(tuple(classes), outcome.logits, outcome.labels, groups, tiles.group_kind)

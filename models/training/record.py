@@ -1,0 +1,70 @@
+"""What is written down of a training: figures, and where they come from."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.data import TileSet
+from models.progress import EpochReport
+from models.splits import Split
+from models.training.judge import Verdict
+
+_PACKAGES = (
+    "torch",
+    "timm",
+    "albumentations",
+    "lightning-fabric",
+    "opencv-python-headless",
+    "numpy",
+    "pillow",
+)
+
+
+def metrics_of(verdict: Verdict, history: Sequence[EpochReport], best_epoch: int) -> dict[str, Any]:
+    """metrics.json: the kept epoch's figures on the validation tiles, those on the test tiles, and all epochs."""
+    return {
+        "best_epoch": best_epoch,
+        "val": verdict.val,
+        "test": verdict.test,
+        "history": [asdict(entry) for entry in history],
+    }
+
+
+def summary_of(figures: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What model.json says of them; metrics.json has the rest."""
+    if figures is None:
+        return None
+    return {name: figures[name] for name in ("tiles", "accuracy", "balanced_accuracy", "macro_f1", "loss", "warnings")}
+
+
+def environment(device: str, precision: str, speeds: dict[str, float]) -> dict[str, Any]:
+    """Versions, device and precision, with the tiles/s of each precision that was tried."""
+    versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {
+        "packages": {"python": platform.python_version(), **versions},
+        "device": device,
+        "precision": precision,
+        "precision_trial_tiles_per_s": {name: round(speed, 1) for name, speed in speeds.items()},
+    }
+
+
+def data_of(train_set: TileSet, parts: Split, test_set: TileSet | None) -> dict[str, Any]:
+    """Which tiles: fingerprints, how they were parted, and how many there are of each class."""
+
+    def counts(labels: NDArray[np.int64]) -> dict[str, int]:
+        return {name: int(np.count_nonzero(labels == i)) for i, name in enumerate(train_set.classes)}
+
+    return {
+        "fingerprint": train_set.fingerprint(),
+        "test_fingerprint": test_set.fingerprint() if test_set is not None else None,
+        "split": parts.how,
+        "train_tiles": counts(train_set.labels[parts.train]),
+        "val_tiles": counts(train_set.labels[parts.val]),
+    }

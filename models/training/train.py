@@ -1,0 +1,191 @@
+"""Train a tile classifier and leave behind a checkpoint, its figures and its pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+
+from models.augment import EvalCrop, TrainAugment
+from models.balance import class_weights, times_seen
+from models.checkpoint import Checkpoint, save_checkpoint
+from models.data import TileSet
+from models.evaluation.plots import plot_all
+from models.loading import Batch, EpochSampler, Samples, decode_or_check, default_workers, labels_among, make_loader
+from models.metrics import classification_metrics
+from models.network import build, normalisation
+from models.plots import plot_curve, plot_tiles
+from models.progress import ConsoleReporter, Reporter
+from models.splits import Split, holdout, refuse_shared_cases
+from models.splitsheet import write_split
+from models.torch_setup import seed_everything
+from models.training.device import make_fabric, precision_for
+from models.training.fit import Fit, Outcome, Schedule
+from models.training.judge import Seen, judge
+from models.training.loop import Loaders, Score, Training
+from models.training.record import data_of, environment, metrics_of, summary_of
+from models.training.resume import forget_state, key_of
+from models.training.settings import TrainSettings
+from wsi.atomic import write_json
+from wsi.errors import InputError, WsiError
+
+_SHOWN = 24  # tiles in the picture of a batch
+
+
+def train(
+    settings: TrainSettings,
+    train_set: TileSet,
+    test_set: TileSet | None,
+    out: Path,
+    *,
+    reporter: Reporter | None = None,
+) -> Checkpoint:
+    """Train on part of `train_set`, choose the best epoch on the rest, measure once on `test_set`.
+
+    Writes model.safetensors, model.json, metrics.json, splits.csv and plots/ into `out`. A training that was killed
+    goes on after its last epoch, where settings and tiles are the same.
+    Raises InputError for tiles that cannot be used (all named at once) before any training, WsiError with a
+    batch size to try where memory runs out.
+    """
+    try:
+        return _train(settings, train_set, test_set, out, reporter or ConsoleReporter())
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise _out_of_memory(settings) from error
+    except WsiError as error:
+        lines = str(error).strip().splitlines()
+        if len(lines) == 1:
+            raise
+        # A loader's worker hands its error over inside a traceback, of which the last line is the error.
+        raise type(error)(lines[-1].split(": ", 1)[-1]) from error
+    except RuntimeError as error:
+        if "can't allocate memory" in str(error) or "out of memory" in str(error).lower():
+            raise _out_of_memory(settings) from error
+        raise
+
+
+def _out_of_memory(settings: TrainSettings) -> WsiError:
+    return WsiError(
+        f"out of memory training {settings.architecture} with train.batch_size {settings.batch_size} of "
+        f"{settings.tile.size_px} px; set train.batch_size to {max(2, settings.batch_size // 2)}"
+    )
+
+
+def _train(
+    settings: TrainSettings, train_set: TileSet, test_set: TileSet | None, out: Path, reporter: Reporter
+) -> Checkpoint:
+    seed_everything(settings.seed)
+    if test_set is not None:
+        refuse_shared_cases(train_set, test_set)
+    parts = holdout(train_set, settings.val_fraction, settings.seed)
+    classes = train_set.classes
+    test_labels = labels_among(test_set, classes) if test_set is not None else None
+    network = build(settings.architecture, len(classes), settings.pretrained, settings.tile.size_px)
+    mean, std = normalisation(network)
+    seen = Seen(train_set, decode_or_check(train_set, settings.tile))
+    test_seen = None if test_set is None else Seen(test_set, decode_or_check(test_set, settings.tile))
+
+    key = key_of(settings.plain(), train_set.fingerprint(), classes)
+    precision, speeds = precision_for(settings, network, out, key)
+    fabric = make_fabric(precision)
+    loaders = _loaders(settings, seen, parts)
+    weights = class_weights(train_set.labels[parts.train], len(classes)) if settings.balance == "weights" else None
+    fit = Fit(network, fabric, _schedule(settings, len(loaders.train)), mean, std, weights)
+    _plot_batch(out / "plots" / "batch.png", loaders, classes)
+    reporter.start(settings.epochs, len(loaders.train) * (loaders.train.batch_size or 1))
+    try:
+        best, history = Training(fit, settings, loaders, _score(classes)).run(reporter, out, key, precision)
+    finally:
+        reporter.stop()
+
+    network.load_state_dict(best.weights)
+    test = None
+    if test_seen is not None and test_labels is not None:
+        test = fit.evaluate(_test_loader(settings, test_seen, test_labels), network)
+    verdict = judge(seen, parts, best.val, test_seen, test, settings.tile, settings.threshold)
+    provenance = {
+        **environment(str(fabric.device), precision, speeds),
+        "settings": settings.plain(),
+        "data": data_of(train_set, parts, test_set),
+        "best_epoch": best.epoch,
+        "val": summary_of(verdict.val),
+        "test": summary_of(verdict.test),
+    }
+    checkpoint = Checkpoint(
+        settings.architecture,
+        classes,
+        settings.tile,
+        mean,
+        std,
+        temperature=verdict.temperature,
+        thresholds=verdict.thresholds,
+        provenance=provenance,
+    )
+    save_checkpoint(out, checkpoint, best.weights)
+    write_json(out / "metrics.json", metrics_of(verdict, history, best.epoch))
+    write_split(out / "splits.csv", train_set, parts)
+    plot_curve(out / "plots" / "curve.png", history, best.epoch)
+    plot_all(out / "plots", verdict.shown, verdict.figures)
+    reporter.warned(verdict.figures["warnings"])
+    forget_state(out)
+    return checkpoint
+
+
+def _plot_batch(path: Path, loaders: Loaders, classes: Sequence[str]) -> None:
+    """What the first epoch begins with, as the network sees it: the quickest way to see colours or sizes go wrong."""
+    loaders.sampler.set_epoch(1)
+    samples = [loaders.train.dataset[key] for key in islice(loaders.sampler, _SHOWN)]
+    tiles, names = [tile.numpy() for tile, _ in samples], [classes[int(label)] for _, label in samples]
+    plot_tiles(path, tiles, names, "training tiles, as augmented")
+
+
+def _schedule(settings: TrainSettings, batches: int) -> Schedule:
+    return Schedule(
+        settings.learning_rate,
+        settings.weight_decay,
+        settings.warmup_fraction,
+        settings.label_smoothing,
+        settings.epochs,
+        batches,
+        settings.accumulate,
+    )
+
+
+def _loaders(settings: TrainSettings, seen: Seen, parts: Split) -> Loaders:
+    tiles, cache = seen.tiles, seen.cache
+    size, seed = settings.tile.size_px, settings.seed
+    workers = default_workers(cache is not None) if settings.workers is None else settings.workers
+    batch = min(settings.batch_size, len(parts.train))
+    if batch < 2:
+        raise InputError(f"{len(parts.train)} tiles are left to train on; 2 is the least")
+    pin = torch.cuda.is_available()
+    augment = TrainAugment(size, settings.augmentation)
+    to_train = Samples(tiles, settings.tile, parts.train, tiles.labels, augment, seed, cache)
+    to_val = Samples(tiles, settings.tile, parts.val, tiles.labels, EvalCrop(size), seed, cache)
+    times = times_seen(tiles.labels[parts.train], settings.balance)
+    sampler = EpochSampler(len(to_train), seed, shuffle=True, times=times)
+    # A last batch of one tile would leave batch norm without a variance.
+    train_loader = make_loader(to_train, sampler, batch, workers, drop_last=True, pin=pin)
+    unshuffled = EpochSampler(len(to_val), seed, shuffle=False)
+    val_loader = make_loader(to_val, unshuffled, batch, workers, drop_last=False, pin=pin)
+    return Loaders(train_loader, sampler, val_loader)
+
+
+def _test_loader(settings: TrainSettings, seen: Seen, labels: NDArray[np.int64]) -> DataLoader[Batch]:
+    tiles, cache, crop = seen.tiles, seen.cache, EvalCrop(settings.tile.size_px)
+    samples = Samples(tiles, settings.tile, np.arange(len(tiles)), labels, crop, settings.seed, cache)
+    workers = default_workers(cache is not None) if settings.workers is None else settings.workers
+    sampler = EpochSampler(len(samples), settings.seed, shuffle=False)
+    return make_loader(samples, sampler, settings.batch_size, workers, drop_last=False, pin=torch.cuda.is_available())
+
+
+def _score(classes: Sequence[str]) -> Score:
+    def score(outcome: Outcome) -> dict[str, float]:
+        figures = classification_metrics(outcome.labels, outcome.predicted, classes)
+        return {name: figures[name] for name in ("accuracy", "balanced_accuracy", "macro_f1")}
+
+    return score
