@@ -30,7 +30,7 @@ from wsi.tilestats import Measures
 from wsi.tissue import TissueOptions
 
 _THREADS = 2
-_REPEATS, _LOOPS = 7, 3
+_REPEATS, _LOOPS = 21, 3
 _TILE_PX = 128
 # Native tiles handed to a decoding thread at once.
 _CHUNK = 32

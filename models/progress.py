@@ -42,6 +42,9 @@ class Reporter(Protocol):
     def start(self, epochs: int, tiles_per_epoch: int) -> None:
         """Training begins."""
 
+    def said(self, line: str) -> None:
+        """What comes next, in a line."""
+
     def resumed(self, done: int, epochs: int) -> None:
         """A training that was stopped goes on: `done` of `epochs` are there already."""
 
@@ -62,6 +65,9 @@ class SilentReporter:
     """Says nothing."""
 
     def start(self, epochs: int, tiles_per_epoch: int) -> None:
+        """Nothing."""
+
+    def said(self, line: str) -> None:
         """Nothing."""
 
     def resumed(self, done: int, epochs: int) -> None:
@@ -110,7 +116,7 @@ class ConsoleReporter:
 
     def resumed(self, done: int, epochs: int) -> None:
         """Say so, and move the bar to there."""
-        self._say(f"going on after epoch {done}/{epochs}, where this training was stopped")
+        self.said(f"going on after epoch {done}/{epochs}, where this training was stopped")
         if self._progress is not None:
             self._progress.update(self._progress.task_ids[0], advance=done * self._tiles_per_epoch)
 
@@ -131,14 +137,15 @@ class ConsoleReporter:
     def epoch(self, report: EpochReport) -> None:
         """Print the epoch's line, above the bar where there is one."""
         self._val = f"{report.val_balanced_accuracy:.3f}"
-        self._say(report.line())
+        self.said(report.line())
 
     def warned(self, warnings: Sequence[str]) -> None:
         """One line each."""
         for warning in warnings:
-            self._say(f"warning: {warning}")
+            self.said(f"warning: {warning}")
 
-    def _say(self, line: str) -> None:
+    def said(self, line: str) -> None:
+        """Print it, above the bar where there is one."""
         if self._progress is not None:
             self._progress.console.print(line, highlight=False, soft_wrap=True)
         else:

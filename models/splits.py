@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -91,6 +92,22 @@ def leave_one_site_out(tiles: TileSet, val_fraction: float, seed: int) -> tuple[
         val = _part(tiles, rest, val_fraction, by_tile, np.random.default_rng((seed, number)))
         found.append(_split(tiles, test, val, by_tile, f"site {site}"))
     return tuple(found)
+
+
+def as_given(tiles: TileSet, val_sources: Collection[str]) -> Split:
+    """Tiles of these files (slides) choose the best epoch, all others are trained on: as a person parted them.
+
+    Raises InputError naming every case that is on both sides.
+    """
+    val = np.flatnonzero([source in val_sources for source in tiles.sources]).astype(np.int64)
+    if tiles.groups is not None:
+        groups = np.array(tiles.groups)
+        if both := sorted(set(groups[val]) & set(np.delete(groups, val))):
+            raise InputError(
+                f"{tiles.group_kind} {list_some(both, ', ')}: in training and in validation; keep each in one of them"
+            )
+    split = _split(tiles, _none(), val, by_tile=False)
+    return replace(split, how="split as the sheet says")
 
 
 def refuse_shared_cases(train_set: TileSet, test_set: TileSet) -> None:

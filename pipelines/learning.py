@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -10,6 +11,8 @@ from models.data import LabelledSlide, TileSet, read_folder, read_slides
 from models.data.duplicates import find_duplicates
 from models.evaluation.thresholds import Rule
 from models.predict import PredictOptions, Scorer
+from models.splits import as_given, k_folds, leave_one_site_out
+from models.training.folds import train_folds
 from models.training.settings import TrainSettings
 from models.training.train import train as train_model
 from pipelines import stages
@@ -23,20 +26,48 @@ from wsi.tiles import candidates, grid_of, read_table
 from wsi.tissue import TissueOptions
 
 
+@dataclass(frozen=True)
+class TrainingSlides:
+    """Labelled slides to train on, to choose the best epoch by (none: part of the first are held out), and to test."""
+
+    train: tuple[LabelledSlide, ...] = ()
+    val: tuple[LabelledSlide, ...] = ()
+    test: tuple[LabelledSlide, ...] = ()
+
+
 def train(
-    config: TrainFile,
-    out: Path,
-    *,
-    slides: tuple[LabelledSlide, ...] = (),
-    test_slides: tuple[LabelledSlide, ...] = (),
-    threads: int | None = None,
+    config: TrainFile, out: Path, slides: TrainingSlides | None = None, threads: int | None = None
 ) -> dict[str, object]:
     """A model in `out`: model.safetensors, model.json, metrics.json, plots/. Returns provenance with metrics."""
     if threads is not None:
         torch.set_num_threads(threads)
+    slides = slides or TrainingSlides()
+    train_set, test_set = _tile_sets(config.train, slides)
+    parts = as_given(train_set, {str(slide.slide) for slide in slides.val}) if slides.val else None
+    return train_model(_settings(config), train_set, test_set, out, parts=parts).checkpoint.provenance
+
+
+def cross_validate(
+    config: TrainFile, out: Path, folds: int | None, slides: TrainingSlides | None = None, threads: int | None = None
+) -> dict[str, object]:
+    """A model a fold in `out`/fold-<n>, and folds.json; folds None leaves out one site after the other.
+
+    Test folders and test slides are not touched.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    settings = _settings(config)
+    tiles, _ = _tile_sets(config.train, replace(slides or TrainingSlides(), test=()), tested=False)
+    if folds is None:
+        splits = leave_one_site_out(tiles, settings.val_fraction, settings.seed)
+    else:
+        splits = k_folds(tiles, folds, settings.val_fraction, settings.seed)
+    return train_folds(settings, tiles, splits, out)
+
+
+def _settings(config: TrainFile) -> TrainSettings:
     chosen = config.train
-    train_set, test_set = _tile_sets(chosen, slides, test_slides)
-    settings = TrainSettings(
+    return TrainSettings(
         architecture=chosen.architecture,
         tile=config.tile.spec,
         epochs=chosen.epochs,
@@ -57,20 +88,17 @@ def train(
         precision=chosen.precision,
         seed=chosen.seed,
     )
-    return train_model(settings, train_set, test_set, out).provenance
 
 
-def _tile_sets(
-    chosen: TrainConfig, slides: tuple[LabelledSlide, ...], test_slides: tuple[LabelledSlide, ...]
-) -> tuple[TileSet, TileSet | None]:
+def _tile_sets(chosen: TrainConfig, slides: TrainingSlides, *, tested: bool = True) -> tuple[TileSet, TileSet | None]:
     if chosen.slides:
-        if not slides:
+        if not slides.train:
             raise InputError("train.slides is true, but no labelled slide was given (annotation, split: train)")
-        train_set = read_slides(slides)
-        return train_set, read_slides(test_slides, train_set.classes) if test_slides else None
+        train_set = read_slides(slides.train + slides.val)
+        return train_set, read_slides(slides.test, train_set.classes) if slides.test else None
     if chosen.folder is None or chosen.source_mpp is None:
         raise InputError("train.folder and train.source_mpp are needed, or train.slides: true")
-    folders = [Path(folder) for folder in (chosen.folder, chosen.test_folder) if folder]
+    folders = [Path(folder) for folder in (chosen.folder, chosen.test_folder if tested else None) if folder]
     sets = [read_folder(folder, chosen.source_mpp, chosen.case_pattern) for folder in folders]
     duplicates = find_duplicates(*sets)
     duplicates.refuse_contradictions()

@@ -89,11 +89,13 @@ class Workflow:
         return "scored" if self.trains else "slide"
 
     def train_data(self) -> str:
-        """Digest of the names of all training tiles: one more tile, and the model is trained again."""
+        """Digest of the names of all training tiles and of their cases: one more, and the model is trained again."""
         digest = hashlib.sha256()
         for path in (self.config.train.folder, self.config.train.test_folder) if self.config.train else ():
             for folder, _, names in sorted(os.walk(path)) if path else ():
                 digest.update("\n".join([folder, *sorted(names)]).encode())
+                if "cases.csv" in names:
+                    digest.update(Path(folder, "cases.csv").read_bytes())
         return digest.hexdigest()
 
     def cohort_flags(self) -> str:
@@ -103,25 +105,20 @@ class Workflow:
 
     def slide_flags(self) -> str:
         """Labelled slides with their cases, as options of `tesela train`."""
-        words = []
-        for slide in self.training_slides():
-            words += ["--slide", f"{self.folder}/slides/{slide.id}", "--case", slide.case]
-        for slide in self.test_slides():
-            words += ["--test-slide", f"{self.folder}/slides/{slide.id}"]
+        parts = {"--slide": "train", "--val-slide": "val", "--test-slide": "test"}
+        words = [
+            word
+            for option, split in parts.items()
+            for slide in self.labelled_slides(split)
+            for word in (option, f"{self.folder}/slides/{slide.id}", "--case", slide.case)
+        ]
         return shlex.join(words)
 
-    def training_slides(self) -> list[CohortSlide]:
-        """Annotated slides to train on; none where tiles come from folders."""
-        return self._annotated("train")
-
-    def test_slides(self) -> list[CohortSlide]:
-        """Annotated slides held out."""
-        return self._annotated("test")
-
-    def _annotated(self, split: str) -> list[CohortSlide]:
+    def labelled_slides(self, *splits: str) -> list[CohortSlide]:
+        """Annotated slides of these splits (train, val, test); none where tiles come from folders."""
         if self.config.train is None or not self.config.train.slides:
             return []
-        return [slide for slide in self.cohort.slides if slide.annotation and slide.split == split]
+        return [slide for split in splits for slide in self.cohort.slides if slide.annotation and slide.split == split]
 
     def of_slides(self, *names: str) -> list[str]:
         """A file of every slide, for each name."""
@@ -165,10 +162,6 @@ def _check_training(config: RunConfig, cohort: Cohort) -> None:
         path = getattr(config.train, key)
         if path is not None and not Path(path).is_dir():
             raise InputError(f"train.{key}: no such folder {path}")
-    if config.train.slides and any(slide.annotation and slide.split == "val" for slide in cohort.slides):
-        raise InputError(
-            "split: 'val' is not used with train.slides yet; set 'train', and train.val_fraction holds out whole cases"
-        )
     if config.train.slides and not any(slide.annotation and slide.split == "train" for slide in cohort.slides):
         raise InputError("train.slides is true, but no slide of the sheet has an annotation and the split 'train'")
 

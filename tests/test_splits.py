@@ -16,7 +16,7 @@ from models.augment import TrainAugment
 from models.balance import MOST, Balance, class_weights, draw, epoch_length, times_seen
 from models.data import FolderSet, LabelledSlide, SlideSet, read_folder
 from models.loading import EpochSampler, Samples
-from models.splits import Split, holdout, k_folds, leave_one_site_out, refuse_shared_cases
+from models.splits import Split, as_given, holdout, k_folds, leave_one_site_out, refuse_shared_cases
 from models.splitsheet import read_split, write_split
 from wsi.errors import InputError
 from wsi.geometry import TileSpec
@@ -337,3 +337,21 @@ def test_a_tile_that_is_seen_again_looks_different(tmp_path: Path) -> None:
 def test_what_is_evaluated_is_never_balanced() -> None:
     with pytest.raises(ValueError, match="never balanced"):
         EpochSampler(2, 0, shuffle=False, times=np.ones(2))
+
+
+# As a person parted them.
+
+
+def test_slides_that_a_person_set_aside_choose_the_best_epoch() -> None:
+    tiles = cohort(4)
+    aside = {source for source, case in zip(tiles.sources, tiles.groups or (), strict=True) if case == "case 1"}
+    split = as_given(tiles, aside)
+    assert set(np.array(tiles.groups)[split.val]) == {"case 1"}
+    assert sorted([*split.train, *split.val]) == list(range(len(tiles)))
+    assert (split.how, split.by_tile) == ("split as the sheet says", False)
+
+
+def test_a_case_set_aside_in_part_is_an_error_that_names_it() -> None:
+    tiles = cohort(4)
+    with pytest.raises(InputError, match="case case 2: in training and in validation"):
+        as_given(tiles, {tiles.sources[20]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import os
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from typer.testing import CliRunner
 
 import models.training.train as training
 from models.checkpoint import Checkpoint, load_checkpoint
@@ -24,13 +26,16 @@ from models.data import read_folder
 from models.loading import labels_among
 from models.network import build, to_input
 from models.progress import ConsoleReporter, EpochReport, SilentReporter
+from models.splits import k_folds
 from models.training.device import choose_precision
 from models.training.fit import Fit, Schedule
+from models.training.folds import train_folds
 from models.training.freezing import freeze_all_but, train_mode, trainable
 from models.training.judge import Seen
 from models.training.resume import FILE
 from models.training.settings import TrainSettings
 from models.training.train import train
+from pipelines.commands.app import app
 from wsi.errors import InputError, WsiError
 from wsi.geometry import TileSpec
 
@@ -79,7 +84,7 @@ def tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(tiles: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Checkpoint]:
     out = tmp_path_factory.mktemp("run") / "model"
     images = read_folder(tiles, 0.5)
-    return out, train(FAST, images, images, out, reporter=SilentReporter())
+    return out, train(FAST, images, images, out, reporter=SilentReporter()).checkpoint
 
 
 def test_training_learns_and_leaves_everything_behind(trained: tuple[Path, Checkpoint]) -> None:
@@ -121,11 +126,11 @@ def test_training_learns_and_leaves_everything_behind(trained: tuple[Path, Check
 def test_the_same_seed_is_the_same_training(trained: tuple[Path, Checkpoint], tiles: Path, tmp_path: Path) -> None:
     out, first = trained
     again = train(FAST, read_folder(tiles, 0.5), None, tmp_path / "again", reporter=SilentReporter())
-    assert again.provenance["val"] == first.provenance["val"]
+    assert again.checkpoint.provenance["val"] == first.provenance["val"]
     assert (tmp_path / "again" / "model.safetensors").read_bytes() == (out / "model.safetensors").read_bytes()
     other = dataclasses.replace(FAST, seed=1, epochs=1)
     changed = train(other, read_folder(tiles, 0.5), None, tmp_path / "other", reporter=SilentReporter())
-    assert changed.provenance["val"]["loss"] != first.provenance["val"]["loss"]
+    assert changed.checkpoint.provenance["val"]["loss"] != first.provenance["val"]["loss"]
 
 
 def test_a_test_set_of_other_classes_is_refused_before_training(tiles: Path, tmp_path: Path) -> None:
@@ -380,3 +385,44 @@ def test_the_kept_epoch_is_the_best_by_the_figure_that_was_chosen(tiles: Path, t
     losses = [entry["val_loss"] for entry in metrics["history"]]
     assert metrics["best_epoch"] == 1 + losses.index(min(losses))
     assert metrics["val"]["loss"] == pytest.approx(min(losses))
+
+
+# Cross-validation.
+
+
+def test_folds_test_every_tile_once_by_models_that_did_not_see_its_case(tiles: Path, tmp_path: Path) -> None:
+    images = read_folder(tiles, 0.5)
+    by_case = dataclasses.replace(images, groups=tuple(f"p{i % 9}" for i in range(len(images))))
+    settings = dataclasses.replace(FAST, epochs=2)
+    found = train_folds(settings, by_case, k_folds(by_case, 3, 0.25, 0), tmp_path, reporter=SilentReporter())
+    assert json.loads((tmp_path / "folds.json").read_text()) == json.loads(json.dumps(found))
+    assert found["pooled"]["tiles"] == len(images)
+    assert found["pooled"]["units"]["kind"] == "case"
+    scores = [fold["balanced_accuracy"] for fold in found["folds"]]
+    assert found["mean"]["balanced_accuracy"] == pytest.approx(np.mean(scores))
+    assert found["sd"]["balanced_accuracy"] == pytest.approx(np.std(scores, ddof=1))
+    tested: list[str] = []
+    for number in (1, 2, 3):
+        sheet = list(csv.DictReader((tmp_path / f"fold-{number}" / "splits.csv").open()))
+        parts = {part: {row["case"] for row in sheet if row["split"] == part} for part in ("train", "val", "test")}
+        assert not parts["test"] & (parts["train"] | parts["val"])
+        tested += parts["test"]
+    assert sorted(tested) == sorted({f"p{i}" for i in range(9)})
+
+
+def test_a_fold_without_test_tiles_is_refused(tiles: Path, tmp_path: Path) -> None:
+    images = read_folder(tiles, 0.5)
+    with pytest.raises(InputError, match="a fold without test tiles measures nothing"):
+        train_folds(FAST, images, [training.holdout(images, 0.25, 0)], tmp_path, reporter=SilentReporter())
+
+
+def test_the_command_trains_folds(tiles: Path, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(
+        f"tile: {{size_px: 32, mpp: 0.5}}\ntrain: {{folder: {tiles}, source_mpp: 0.5, architecture: resnet10t, "
+        "epochs: 1, batch_size: 16, precision: 32-true}\n"
+    )
+    words = ["train", "--config", str(tmp_path / "c.yaml"), "--out", str(tmp_path / "out")]
+    assert CliRunner().invoke(app, [*words, "--folds", "2", "--threads", "1"], catch_exceptions=False).exit_code == 0
+    assert len(json.loads((tmp_path / "out" / "folds.json").read_text())["folds"]) == 2
+    with pytest.raises(InputError, match="column `site`"):
+        CliRunner().invoke(app, [*words, "--leave-site-out", "--threads", "1"], catch_exceptions=False)

@@ -21,7 +21,7 @@ from wsi.ink import ink_pixels
 # Of each tile, one px row in so many is looked at.
 ROW_STEP = 8
 # For ink, of such a row one px in so many: strokes are far broader.
-_INK_COLUMN_STEP = 4
+_INK_COLUMN_STEP = 8
 
 # Columns of `TileStats.values`, and of tiles.parquet.
 STATS = ("bright", "saturation", "colour", "contrast", "edge_energy", "ink", "focus")

@@ -37,6 +37,15 @@ class Seen:
 
 
 @dataclass(frozen=True, eq=False)
+class Tested:
+    """The tiles that are measured once: indices into `seen`, and (n,) labels as indices into the model's classes."""
+
+    seen: Seen
+    indices: NDArray[np.int64]
+    labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
 class Verdict:
     """temperature and thresholds for the checkpoint; what `evaluate` says of validation and, where there are, test."""
 
@@ -54,7 +63,7 @@ class Verdict:
 
 
 def judge(
-    seen: Seen, parts: Split, val: Outcome, test_seen: Seen | None, test: Outcome | None, tile: TileSpec, rule: Rule
+    seen: Seen, parts: Split, val: Outcome, tested: Tested | None, test: Outcome | None, tile: TileSpec, rule: Rule
 ) -> Verdict:
     """Temperature and thresholds are fitted on validation; the test tiles are only measured."""
     tiles, labels = seen.tiles, seen.tiles.labels
@@ -72,13 +81,12 @@ def judge(
     if parts.by_tile:
         of_val["warnings"].append(f"{parts.how}: tiles of one slide are on both sides, so these figures flatter")
     thresholds = choose_thresholds(scored.probabilities(temperature), val.labels, tiles.classes, rule)
-    if test is None or test_seen is None:
+    if test is None or tested is None:
         return Verdict(temperature, thresholds, of_val, None, scored)
-    every = np.arange(len(test_seen.tiles))
-    tested = _scored(tiles.classes, test, test_seen.tiles, every)
-    shown = colours(test_seen.pictures(every, tile))
-    of_test = figures(tested, shown, test.loss, of_val["balanced_accuracy"])
-    return Verdict(temperature, thresholds, of_val, of_test, tested)
+    measured = _scored(tiles.classes, test, tested.seen.tiles, tested.indices)
+    shown = colours(tested.seen.pictures(tested.indices, tile))
+    of_test = figures(measured, shown, test.loss, of_val["balanced_accuracy"])
+    return Verdict(temperature, thresholds, of_val, of_test, measured)
 
 
 def _scored(classes: Sequence[str], outcome: Outcome, tiles: TileSet, indices: NDArray[np.int64]) -> Scored:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from models.splitsheet import write_split
 from models.torch_setup import seed_everything
 from models.training.device import make_fabric, precision_for
 from models.training.fit import Fit, Outcome, Schedule
-from models.training.judge import Seen, judge
+from models.training.judge import Seen, Tested, Verdict, judge
 from models.training.loop import Loaders, Score, Training
 from models.training.record import data_of, environment, metrics_of, summary_of
 from models.training.resume import forget_state, key_of
@@ -37,15 +38,27 @@ from wsi.errors import InputError, WsiError
 _SHOWN = 24  # tiles in the picture of a batch
 
 
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A model as it was written, and what it is worth."""
+
+    checkpoint: Checkpoint
+    verdict: Verdict
+
+
 def train(
     settings: TrainSettings,
     train_set: TileSet,
     test_set: TileSet | None,
     out: Path,
     *,
+    parts: Split | None = None,
     reporter: Reporter | None = None,
-) -> Checkpoint:
+) -> Trained:
     """Train on part of `train_set`, choose the best epoch on the rest, measure once on `test_set`.
+
+    parts: how `train_set` is parted; its test part, where it has one, takes the place of `test_set`. None holds out
+    `val_fraction` of it.
 
     Writes model.safetensors, model.json, metrics.json, splits.csv and plots/ into `out`. A training that was killed
     goes on after its last epoch, where settings and tiles are the same.
@@ -53,7 +66,9 @@ def train(
     batch size to try where memory runs out.
     """
     try:
-        return _train(settings, train_set, test_set, out, reporter or ConsoleReporter())
+        seed_everything(settings.seed)
+        parts = parts or holdout(train_set, settings.val_fraction, settings.seed)
+        return _train(settings, train_set, test_set, parts, out, reporter or ConsoleReporter())
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise _out_of_memory(settings) from error
     except WsiError as error:
@@ -76,20 +91,21 @@ def _out_of_memory(settings: TrainSettings) -> WsiError:
 
 
 def _train(
-    settings: TrainSettings, train_set: TileSet, test_set: TileSet | None, out: Path, reporter: Reporter
-) -> Checkpoint:
-    seed_everything(settings.seed)
-    if test_set is not None:
-        refuse_shared_cases(train_set, test_set)
-    parts = holdout(train_set, settings.val_fraction, settings.seed)
+    settings: TrainSettings, train_set: TileSet, test_set: TileSet | None, parts: Split, out: Path, reporter: Reporter
+) -> Trained:
     classes = train_set.classes
-    test_labels = labels_among(test_set, classes) if test_set is not None else None
+    test_labels = _test_labels(train_set, test_set)
     network = build(settings.architecture, len(classes), settings.pretrained, settings.tile.size_px)
     mean, std = normalisation(network)
     seen = Seen(train_set, decode_or_check(train_set, settings.tile))
-    test_seen = None if test_set is None else Seen(test_set, decode_or_check(test_set, settings.tile))
+    tested = None
+    if test_set is not None and test_labels is not None:
+        every = np.arange(len(test_set))
+        tested = Tested(Seen(test_set, decode_or_check(test_set, settings.tile)), every, test_labels)
+    elif len(parts.test):
+        tested = Tested(seen, parts.test, train_set.labels[parts.test])
 
-    key = key_of(settings.plain(), train_set.fingerprint(), classes)
+    key = key_of(settings.plain(), train_set.fingerprint(), classes, parts.train.tolist())
     precision, speeds = precision_for(settings, network, out, key)
     fabric = make_fabric(precision)
     loaders = _loaders(settings, seen, parts)
@@ -103,10 +119,8 @@ def _train(
         reporter.stop()
 
     network.load_state_dict(best.weights)
-    test = None
-    if test_seen is not None and test_labels is not None:
-        test = fit.evaluate(_test_loader(settings, test_seen, test_labels), network)
-    verdict = judge(seen, parts, best.val, test_seen, test, settings.tile, settings.threshold)
+    test = None if tested is None else fit.evaluate(_test_loader(settings, tested), network)
+    verdict = judge(seen, parts, best.val, tested, test, settings.tile, settings.threshold)
     provenance = {
         **environment(str(fabric.device), precision, speeds),
         "settings": settings.plain(),
@@ -132,7 +146,15 @@ def _train(
     plot_all(out / "plots", verdict.shown, verdict.figures)
     reporter.warned(verdict.figures["warnings"])
     forget_state(out)
-    return checkpoint
+    return Trained(checkpoint, verdict)
+
+
+def _test_labels(train_set: TileSet, test_set: TileSet | None) -> NDArray[np.int64] | None:
+    """Raises InputError where a case is in both sets, or the test set has a class that training has not."""
+    if test_set is None:
+        return None
+    refuse_shared_cases(train_set, test_set)
+    return labels_among(test_set, train_set.classes)
 
 
 def _plot_batch(path: Path, loaders: Loaders, classes: Sequence[str]) -> None:
@@ -175,9 +197,11 @@ def _loaders(settings: TrainSettings, seen: Seen, parts: Split) -> Loaders:
     return Loaders(train_loader, sampler, val_loader)
 
 
-def _test_loader(settings: TrainSettings, seen: Seen, labels: NDArray[np.int64]) -> DataLoader[Batch]:
-    tiles, cache, crop = seen.tiles, seen.cache, EvalCrop(settings.tile.size_px)
-    samples = Samples(tiles, settings.tile, np.arange(len(tiles)), labels, crop, settings.seed, cache)
+def _test_loader(settings: TrainSettings, tested: Tested) -> DataLoader[Batch]:
+    tiles, cache, crop = tested.seen.tiles, tested.seen.cache, EvalCrop(settings.tile.size_px)
+    labels = np.zeros(len(tiles), np.int64)
+    labels[tested.indices] = tested.labels
+    samples = Samples(tiles, settings.tile, tested.indices, labels, crop, settings.seed, cache)
     workers = default_workers(cache is not None) if settings.workers is None else settings.workers
     sampler = EpochSampler(len(samples), settings.seed, shuffle=False)
     return make_loader(samples, sampler, settings.batch_size, workers, drop_last=False, pin=torch.cuda.is_available())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
@@ -17,6 +17,9 @@ from wsi.errors import InputError
 from wsi.marked import MarkedOptions, MarkedRegions
 from wsi.overlay import OverlayOptions
 from wsi.source import source_of
+
+if TYPE_CHECKING:
+    from pipelines import learning
 
 
 @app.command()
@@ -90,31 +93,55 @@ def train(
     slides: Annotated[
         list[Path] | None, typer.Option("--slide", help="folder with slide.json and labels.parquet")
     ] = None,
+    val_slides: Annotated[Optional[list[Path]], typer.Option("--val-slide", help="to choose the best epoch by")] = None,  # noqa: UP045
     test_slides: Annotated[Optional[list[Path]], typer.Option("--test-slide", help="the same, held out")] = None,  # noqa: UP045
-    cases: Annotated[Optional[list[str]], typer.Option("--case", help="case of each --slide, in order")] = None,  # noqa: UP045
+    cases: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--case", help="case of each --slide, then of each --val-slide and --test-slide, in order"),
+    ] = None,
+    folds: Annotated[Optional[int], typer.Option(min=2, help="cross-validate instead: so many models")] = None,  # noqa: UP045
+    leave_site_out: Annotated[bool, typer.Option(help="cross-validate instead: each site tested once")] = False,
     threads: Annotated[Optional[int], typer.Option(help="processor threads; default: all")] = None,  # noqa: UP045
 ) -> None:
-    """Train a tile classifier: model.safetensors, model.json, metrics.json, plots/."""
-    from models.data import LabelledSlide
+    """Train a tile classifier: model.safetensors, model.json, metrics.json, splits.csv, plots/.
+
+    A training that was killed goes on after its last epoch when the same command is given again.
+
+    With --folds 5 (whole cases, where they are known) or --leave-site-out: a model a fold, and folds.json with mean and
+    spread. Test tiles of the configuration are not touched then.
+    """
     from pipelines import learning
     from pipelines.config import load_train_file
 
-    def labelled(folders: list[Path] | None, names: list[str] | None = None) -> tuple[LabelledSlide, ...]:
-        named = names or [""] * len(folders or ())
-        if len(named) != len(folders or ()):
-            raise InputError(f"{len(named)} --case for {len(folders or ())} --slide; give one for each, or none")
-        return tuple(
-            LabelledSlide(folder / "slide.json", folder / "labels.parquet", case or None)
-            for folder, case in zip(folders or (), named, strict=True)
-        )
+    settings = load_train_file(config)
+    given = _training_slides(slides or [], val_slides or [], test_slides or [], cases)
+    if folds is not None or leave_site_out:
+        if folds is not None and leave_site_out:
+            raise InputError("give --folds or --leave-site-out, not both")
+        learning.cross_validate(settings, out, folds, given, threads)
+    else:
+        learning.train(settings, out, given, threads)
 
-    learning.train(
-        load_train_file(config),
-        out,
-        slides=labelled(slides, cases),
-        test_slides=labelled(test_slides),
-        threads=threads,
+
+def _training_slides(
+    train: list[Path], val: list[Path], test: list[Path], cases: list[str] | None
+) -> learning.TrainingSlides:
+    from models.data import LabelledSlide
+    from pipelines.learning import TrainingSlides
+
+    folders = [*train, *val, *test]
+    named = cases or [""] * len(folders)
+    if len(named) != len(folders):
+        raise InputError(
+            f"{len(named)} --case for {len(folders)} slides (--slide, --val-slide, --test-slide); "
+            "give one for each, or none"
+        )
+    labelled = tuple(
+        LabelledSlide(folder / "slide.json", folder / "labels.parquet", case or None)
+        for folder, case in zip(folders, named, strict=True)
     )
+    first, second = len(train), len(train) + len(val)
+    return TrainingSlides(labelled[:first], labelled[first:second], labelled[second:])
 
 
 @app.command()

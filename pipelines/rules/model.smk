@@ -23,12 +23,13 @@ if run.trains:
             settings=rules.train_settings.output,
             slides=[
                 f"{run.folder}/slides/{slide.id}/labels.parquet"
-                for slide in run.training_slides() + run.test_slides()
+                for slide in run.labelled_slides("train", "val", "test")
             ],
         output:
             f"{run.model}/model.safetensors",
             f"{run.model}/model.json",
             f"{run.model}/metrics.json",
+            f"{run.model}/splits.csv",
             directory(f"{run.model}/plots"),
         log:
             f"{run.folder}/logs/train.log",
