@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import zarr
+from coloured_tiles import write_folders
 from hypothesis import settings
 from ngff_images import halved, write_ngff
 from numpy.typing import NDArray
@@ -31,6 +33,23 @@ def real_data() -> Path:
     if os.environ.get("CI") == "true":
         pytest.fail("TESELA_TEST_DATA is not set: CI must run on the real slides")
     pytest.skip("TESELA_TEST_DATA is not set: no real slides to test on")
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Small networks only wait for one another's threads, all the more beside other test processes."""
+    import torch  # takes seconds, and few tests need it
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Class folders of coloured tiles."""
+    return write_folders(tmp_path_factory.mktemp("tiles"))
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import tifffile
 import torch
+from coloured_tiles import TILE, write_tile
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from skimage.color import hed2rgb, rgb2hed
@@ -26,49 +26,10 @@ from models.data import LabelledSlide, read_folder, read_slides
 from models.metrics import classification_metrics
 from models.network import build, head_size, normalisation, to_input
 from models.torch_setup import timm
-from models.training.settings import TrainSettings
 from wsi.errors import InputError, MismatchError, MppError
 from wsi.geometry import TileGrid, TileSpec
 
-TILE = TileSpec(32, 0.5, 32)
-COLOURS = {"blue": (60, 60, 180), "green": (60, 170, 60), "red": (190, 50, 50)}
-FAST = TrainSettings(
-    architecture="resnet10t",
-    tile=TILE,
-    epochs=3,
-    batch_size=16,
-    learning_rate=3e-3,
-    precision="32-true",
-    val_fraction=0.25,
-    workers=0,
-)
-
-
-def write_tile(path: Path, colour: tuple[int, int, int], generator: np.random.Generator, side_px: int = 32) -> None:
-    pixels = np.clip(generator.normal(colour, 25, (side_px, side_px, 3)), 0, 255).astype(np.uint8)
-    assert cv2.imwrite(str(path), pixels[:, :, ::-1])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small only wait for one another's threads, all the more beside other test processes."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three classes told apart by colour; names and endings as people have them."""
-    root = tmp_path_factory.mktemp("tiles")
-    generator = np.random.default_rng(7)
-    for name, colour in COLOURS.items():
-        (root / name).mkdir()
-        for i, ending in enumerate([".png", ".PNG", ".tif", ".TIFF"] * 6):
-            write_tile(root / name / f"tile {i}{ending}", colour, generator)
-        (root / name / "notes.txt").write_text("not an image")
-    return root
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

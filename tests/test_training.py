@@ -10,13 +10,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
+from coloured_tiles import COLOURS, TILE, write_tile
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
@@ -37,10 +36,8 @@ from models.training.settings import TrainSettings
 from models.training.train import train
 from pipelines.commands.app import app
 from wsi.errors import InputError, WsiError
-from wsi.geometry import TileSpec
 
-TILE = TileSpec(32, 0.5, 32)
-COLOURS = {"blue": (60, 60, 180), "green": (60, 170, 60), "red": (190, 50, 50)}
+pytestmark = pytest.mark.usefixtures("one_thread")
 FAST = TrainSettings(
     architecture="resnet10t",
     tile=TILE,
@@ -51,33 +48,6 @@ FAST = TrainSettings(
     val_fraction=0.25,
     workers=0,
 )
-
-
-def write_tile(path: Path, colour: tuple[int, int, int], generator: np.random.Generator, side_px: int = 32) -> None:
-    pixels = np.clip(generator.normal(colour, 25, (side_px, side_px, 3)), 0, 255).astype(np.uint8)
-    assert cv2.imwrite(str(path), pixels[:, :, ::-1])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small only wait for one another's threads, all the more beside other test processes."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three classes told apart by colour; names and endings as people have them."""
-    root = tmp_path_factory.mktemp("tiles")
-    generator = np.random.default_rng(7)
-    for name, colour in COLOURS.items():
-        (root / name).mkdir()
-        for i, ending in enumerate([".png", ".PNG", ".tif", ".TIFF"] * 6):
-            write_tile(root / name / f"tile {i}{ending}", colour, generator)
-        (root / name / "notes.txt").write_text("not an image")
-    return root
 
 
 @pytest.fixture(scope="module")

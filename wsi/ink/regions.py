@@ -70,7 +70,7 @@ def ink_regions(slide: Slide, options: InkOptions) -> InkRegions:
         area = enclosed.mask if options.area == "all" else tissue_within(enclosed.mask, strokes.mask, tissue)
         polygons = polygons_of(area, px_size)
         if polygons:
-            regions.append(_region(polygons, _pen_around(enclosed, strokes), enclosed.closed, slide.mpp))
+            regions.append(pen_region(polygons, _pen_around(enclosed, strokes), enclosed.closed, slide.mpp))
     if not regions:
         notes.append("no outline found" if strokes.mask.any() else "no ink found")
     return InkRegions(tuple(sorted(regions, key=lambda region: -region.polygon.area)), tuple(notes))
@@ -113,12 +113,19 @@ def _pen_around(enclosed: Enclosed, strokes: Strokes) -> str:
     return PENS[0 if black else 1 + int(coloured.argmax())]
 
 
-def _region(polygons: Iterable[shapely.Polygon], pen: str, closed: float, mpp: tuple[float, float] | None) -> Region:
+def pen_region(
+    polygons: Iterable[shapely.Polygon],
+    pen: str,
+    closed: float,
+    mpp: tuple[float, float] | None,
+    source: str = "tesela ink",
+) -> Region:
+    """What a pen outlined: `closed` (0-1), how much of the outline is ink, is its confidence."""
     outline = shapely.union_all(list(polygons))
     measured = {"confidence": round(closed, 3)}
     if mpp is not None:
         measured["area_mm2"] = round(outline.area * mpp[0] * mpp[1] / 1e6, 4)
-    return Region(outline, f"{pen} pen", "tesela ink", measured)
+    return Region(outline, f"{pen} pen", source, measured)
 
 
 def regions_mask(regions: Iterable[Region], size: tuple[int, int], longest_px: int = 4096) -> Mask:

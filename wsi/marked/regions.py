@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import cv2
@@ -13,6 +12,7 @@ from shapely.geometry.base import BaseGeometry
 
 from wsi.annotations import Region
 from wsi.errors import InputError
+from wsi.ink.regions import pen_region
 from wsi.ink.strokes import Mask, disc
 from wsi.marked.difference import find_marks, pen_name
 from wsi.marked.enclosing import outlined
@@ -27,6 +27,7 @@ _LONGEST_PX = 2048
 # Colour density of tissue, as `wsi.ink` has it: what encloses bare glass is writing.
 _LEAST_DENSITY = 0.02
 _BESIDE_PX = 8
+_SOURCE = "tesela label --marked"
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def _regions(
     for area in found.areas:
         polygons = polygons_of(area.mask, px_size)
         around = (cv2.dilate(area.mask.astype(np.uint8), disc(_BESIDE_PX)) > 0) & ink
-        regions.append(_region(polygons, pen_name(pens[around]), area.closed, mpp))
+        regions.append(pen_region(polygons, pen_name(pens[around]), area.closed, mpp, _SOURCE))
     notes = []
     if not ink.any():
         notes.append("no marks: the copy shows what the clean slide shows")
@@ -117,11 +118,3 @@ def _regions(
             "picture's edge: look at them"
         )
     return regions, notes
-
-
-def _region(polygons: Iterable[shapely.Polygon], pen: str, closed: float, mpp: tuple[float, float] | None) -> Region:
-    outline = shapely.union_all(list(polygons))
-    measured = {"confidence": round(closed, 3)}
-    if mpp is not None:
-        measured["area_mm2"] = round(outline.area * mpp[0] * mpp[1] / 1e6, 4)
-    return Region(outline, f"{pen} pen", "tesela label --marked", measured)
