@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from models.registry import model_folder
 from wsi.errors import InputError
 from wsi.geometry import Edge, TileSpec
 from wsi.icc import Icc
@@ -169,7 +170,9 @@ class ModelConfig(Section):
     """Which model scores the slides."""
 
     name: str = Field("model", pattern=r"^[A-Za-z0-9._-]+$", description="folder under results/<run>/models/")
-    path: PathText | None = Field(None, description="folder of a trained model (model.safetensors, model.json)")
+    path: PathText | None = Field(
+        None, description="a trained model: its folder, or name or name@version in the registry"
+    )
 
 
 class PredictConfig(Section):
@@ -224,7 +227,7 @@ class RunConfig(Section):
     @property
     def model_folder(self) -> Path:
         """Where the model that scores lies, or will lie once it is trained."""
-        return Path(self.model.path) if self.model.path else self.folder / "models" / self.model.name
+        return model_folder(self.model.path) if self.model.path else self.folder / "models" / self.model.name
 
 
 class TrainFile(Section):

@@ -132,7 +132,7 @@ def _tile_of(config: RunConfig) -> TileConfig:
     """
     if config.model.path is None:
         return config.tile.filled(DEFAULT_SIZE_PX, config.tile.spec.mpp)
-    description = Path(config.model.path) / "model.json"
+    description = config.model_folder / "model.json"
     try:
         found = json.loads(description.read_text("utf-8"))
         trained, classes = TileSpec(**found["tile"]), set(found["classes"])

@@ -31,6 +31,7 @@ SlideMpp = Annotated[
     Optional[float],  # noqa: UP045 - Typer evaluates it at run time
     typer.Option("--mpp", help="µm per level-0 px, where the file does not say it", show_default=False),
 ]
+MODEL_HELP = "a trained model: its folder, or name or name@version (`tesela models list`)"
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 

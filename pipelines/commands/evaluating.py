@@ -7,13 +7,14 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from pipelines.commands.app import AsJson, app, show_json
+from models.registry import model_folder
+from pipelines.commands.app import MODEL_HELP, AsJson, app, show_json
 from pipelines.console import err
 
 
 @app.command()
 def evaluate(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="folder of a model", show_default=False)],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP, show_default=False)],
     data: Annotated[
         Path, typer.Argument(metavar="DATA", help="tiles of known class, a sub-folder each", show_default=False)
     ],
@@ -43,7 +44,9 @@ def evaluate(
     """
     from pipelines.evaluating import evaluate as run
 
-    found = run(model, data, out, source_mpp=source_mpp, baselines_from=baselines_from, case_pattern=case_pattern)
+    found = run(
+        model_folder(model), data, out, source_mpp=source_mpp, baselines_from=baselines_from, case_pattern=case_pattern
+    )
     for warning in found["warnings"]:
         err.print(f"warning: {warning}", style="yellow", markup=False)
     if as_json:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from models.registry import model_folder
 from pipelines import stages
-from pipelines.commands.app import AsJson, SlideArgument, SlideMpp, app, show_json
+from pipelines.commands.app import MODEL_HELP, AsJson, SlideArgument, SlideMpp, app, show_json
 from pipelines.console import err
 from wsi.annotations import read_regions, write_geojson
 from wsi.atomic import refuse_overwriting
@@ -147,7 +148,7 @@ def _training_slides(
 @app.command()
 def predict(
     slide: SlideArgument,
-    model: Annotated[Path, typer.Option(help="folder of a trained model")],
+    model: Annotated[str, typer.Option(help=MODEL_HELP)],
     out: Annotated[Path, typer.Option(help="folder for predictions.parquet, heatmap.ome.zarr and summary.json")],
     tiles_parquet: Annotated[Optional[Path], typer.Option("--tiles", help="tiles.parquet; default: made now")] = None,  # noqa: UP045
     batch_size: Annotated[int, typer.Option(min=1, help="tiles a forward pass")] = 64,
@@ -161,7 +162,9 @@ def predict(
     from pipelines import learning
 
     options = PredictOptions(batch_size, precision)
-    summary = learning.predict(source_of(slide), tiles_parquet, model, out, options, mpp=mpp, threads=threads)
+    summary = learning.predict(
+        source_of(slide), tiles_parquet, model_folder(model), out, options, mpp=mpp, threads=threads
+    )
     if as_json:
         show_json(summary)
 
