@@ -113,7 +113,8 @@ def _shape(geometry: Mapping[str, Any]) -> BaseGeometry | None:
 
 def _polygon(rings: Any) -> Polygon:
     arrays = [np.asarray(ring, np.float64)[:, :2] for ring in rings]
-    return Polygon(arrays[0], arrays[1:]) if arrays else Polygon()
+    with np.errstate(invalid="ignore"):  # a coordinate that is no number is told of with its place
+        return Polygon(arrays[0], arrays[1:]) if arrays else Polygon()
 
 
 def write_geojson(

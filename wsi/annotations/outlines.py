@@ -15,7 +15,9 @@ def polygon_of(points: NDArray[np.float64], where: str) -> BaseGeometry:
     """What an outline (N, 2: x, y) encloses; it closes itself, and may cross itself. `where` is for the error."""
     if len(points) < 3:
         raise InputError(f"{where}: {len(points)} points enclose no area; draw it again, or delete it")
-    return with_area(Polygon(points), where)
+    with np.errstate(invalid="ignore"):  # a coordinate that is no number is told of with its place
+        drawn = Polygon(points)
+    return with_area(drawn, where)
 
 
 def with_area(drawn: BaseGeometry, where: str) -> BaseGeometry:
