@@ -41,10 +41,18 @@ def refused(raw: object) -> str:
     return str(error.value)
 
 
-def test_a_model_and_slides_are_enough() -> None:
-    run = parse_config(MODEL, "my.yaml")
+def test_a_model_and_slides_are_enough(tmp_path: Path) -> None:
+    run = parse_config(MODEL | {"model": {"path": str(tmp_path)}}, "my.yaml")
     assert run.folder == Path("results/r")
-    assert run.model_folder == Path("m")
+    assert run.model_folder == tmp_path
+
+
+def test_a_model_that_is_neither_a_folder_nor_registered_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TESELA_MODELS", str(tmp_path))
+    with pytest.raises(InputError, match="m: no such model folder, and no model of that name in"):
+        _ = parse_config(MODEL, "my.yaml").model_folder
 
 
 def test_a_run_that_trains_keeps_its_model_in_its_folder() -> None:
