@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import blanks, converting, ink, marked, predicting, reading, tiling, tissue, training
+from benchmarks import blanks, converting, ink, marked, predicting, prostate, reading, tiling, tissue, training
 from benchmarks.figures import Figure
 from benchmarks.slides import slides, tiled_slides
 from wsi.atomic import write_json
@@ -39,6 +39,7 @@ PARTS: dict[str, Callable[[], Iterator[Figure] | list[Figure]]] = {
     "tiles": _tiles,
     "blanks": blanks.measure,
     "training": training.measure,
+    "prostate": prostate.measure,
 }
 
 

@@ -27,10 +27,10 @@ from wsi.pictures import jpeg_bytes
 from wsi.shapes import polygons_of
 from wsi.slide import open_slide
 
-_TUMOUR_CLASSES = (0, 1)
+TUMOUR_CLASSES = (0, 1)
 # Nobody knows the mpp of these images, and the labels do not depend on it: a tile is 128 px of them whatever it is.
-_MPP = 0.5
-_TILE = TileSpec(128, _MPP, 64)
+MPP = 0.5
+_TILE = TileSpec(128, MPP, 64)
 _MIN_COVER = 0.75
 # Glands nearer than twice this are one area; smaller areas are not outlined, and nobody draws over the picture's edge.
 _JOIN_PX, _LEAST_AREA_PX, _MARGIN_PX = 25, 4000, 20
@@ -89,7 +89,7 @@ def labelled(number: int, path: Path, moved: Moved, *, draw: bool = True) -> Lab
     """Draw on one image, and label its tiles both ways."""
     rgb = np.asarray(cv2.imread(str(path))[..., ::-1], np.uint8)
     mask = cv2.imread(str(path.parent.parent / "masks" / f"{path.stem}.png"), cv2.IMREAD_UNCHANGED)
-    area, outlines = joined(np.isin(mask, _TUMOUR_CLASSES))
+    area, outlines = joined(np.isin(mask, TUMOUR_CLASSES))
     if not draw:
         area, outlines = np.zeros_like(area), []
     pen = list(_PENS)[number % len(_PENS)]
@@ -97,7 +97,7 @@ def labelled(number: int, path: Path, moved: Moved, *, draw: bool = True) -> Lab
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "copy.jpg"
         copy.write_bytes(jpeg_bytes(marked, moved.quality))
-        with open_slide(path, _MPP) as slide, open_slide(copy) as other:
+        with open_slide(path, MPP) as slide, open_slide(copy) as other:
             found = marked_regions(slide, other, MarkedOptions())
             grid = TileGrid.of(_TILE, slide.size, slide.mpp, name=slide.name, edge="drop")
     table = pa.table({"number": np.arange(grid.rows * grid.cols)})

@@ -19,7 +19,7 @@ SLIDE_ENDINGS = (
     *(".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".dcm"),
     *(".ome.zarr", ".zarr"),
 )
-COLUMNS = ("slide", "id", "case", "mpp", "label", "annotation", "split", "note")
+COLUMNS = ("slide", "id", "case", "mpp", "label", "annotation", "marked", "split", "note")
 SPLITS = ("", "train", "val", "test")
 _NOT_MPP = -1.0
 _MORE = "(more)"
@@ -38,8 +38,14 @@ class CohortSlide:
     mpp: float | None = None
     label: str = ""
     annotation: str = ""
+    marked: str = ""
     split: str = ""
     note: str = ""
+
+    @property
+    def drawn(self) -> str:
+        """The file that says what is where: outlines, or the copy that somebody drew on."""
+        return self.annotation or self.marked
 
 
 @dataclass(frozen=True)
@@ -210,6 +216,8 @@ def _slide(row: dict[str, str], root: Path) -> tuple[CohortSlide, list[str]]:
         faults.append(f"id: '{row['id']}' must be letters, digits, '.', '_' or '-'")
     if row.get("split", "") not in SPLITS:
         faults.append(f"split: '{row['split']}' is none of {', '.join(SPLITS[1:])} or empty")
+    if row.get("annotation") and row.get("marked"):
+        faults.append("annotation, marked: both are given; leave one empty")
     mpp = _mpp(row.get("mpp", ""))
     if mpp == _NOT_MPP:
         faults.append(f"mpp: '{row['mpp']}' is not µm per pixel; give a number such as 0.5, or leave it empty")
@@ -220,6 +228,7 @@ def _slide(row: dict[str, str], root: Path) -> tuple[CohortSlide, list[str]]:
         mpp=mpp,
         label=row.get("label", ""),
         annotation=existing("annotation"),
+        marked=existing("marked"),
         split=row.get("split", ""),
         note=row.get("note", ""),
     )

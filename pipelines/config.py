@@ -114,6 +114,13 @@ class LabelConfig(Section):
 
     min_cover: Share = Field(0.75, description="share of a tile that a region must cover to name it")
     outside: str | None = Field(None, min_length=1, description="class of tiles outside of every region; default: none")
+    name: str | None = Field(None, min_length=1, description="class of what is drawn on a slide's `marked` copy")
+
+    @model_validator(mode="after")
+    def _two_classes(self) -> LabelConfig:
+        if self.name is not None and self.name == self.outside:
+            raise ValueError(f"`name` and `outside` are both '{self.name}'; what is drawn and what is not must differ")
+        return self
 
 
 class ThresholdConfig(Section):
@@ -197,7 +204,7 @@ class RunConfig(Section):
     run: str = Field(pattern=r"^[A-Za-z0-9._-]+$", description="name of the run's folder")
     results: PathText = Field("results", description="where runs are kept")
     slides: PathText | None = Field(None, description="folder of slides; with `sheet`, where its paths start")
-    sheet: PathText | None = Field(None, description="CSV: slide, id, case, mpp, label, annotation, split, note")
+    sheet: PathText | None = Field(None, description="CSV: slide, id, case, mpp, label, annotation, marked, split, note")
     ingest: IngestConfig = IngestConfig()
     tissue: TissueConfig = TissueConfig()
     tile: TileConfig = TileConfig()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,21 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from numpy.typing import NDArray
 
 from models.checkpoint import Checkpoint, load_checkpoint, weights_digest
-from models.data import TileSet, read_folder
+from models.data import LabelledSlide, SlideSet, TileSet, read_folder, read_slides
 from models.evaluation import evaluate as evaluate_scored
 from models.evaluation.measure import Measured, measure
 from models.evaluation.plots import plot_all
+from models.evaluation.scored import Scored
+from models.evaluation.slides import slide_table, tiles_by_slide
 from models.explain import Example, cam, confident_errors, gallery
 from models.network import Network, to_input
+from pipelines.cohort import Cohort, CohortSlide
 from wsi.atomic import write_json, writing
 from wsi.errors import InputError
 from wsi.preview import RESEARCH_USE
 
 FORMAT = "tesela-evaluation/1"
+COHORT = "cohort.csv"  # by it a run is known
 # What stands under each plot.
 _CAPTIONS = {
     "confusion": "Rows are what tiles are, columns what they were called; shares are of the row.",
@@ -39,6 +44,46 @@ _CAPTIONS = {
 _WIDE = frozenset({"thresholds", "errors", "reliability"})
 
 
+@dataclass(frozen=True, eq=False)
+class Given:
+    """Tiles to measure on, those to fit the baselines on (None: across the cases of the first), labels of slides."""
+
+    tiles: TileSet
+    train_tiles: TileSet | None
+    slide_labels: Mapping[str, str]
+
+
+def given(data: Path, source_mpp: float | None, baselines_from: Path | None, case_pattern: str | None) -> Given:
+    """What DATA holds: class folders of tiles at `source_mpp`, or a run, of which the labelled test slides are taken.
+
+    Raises InputError where it holds neither, or options do not fit it.
+    """
+    if (data / COHORT).is_file():
+        if source_mpp is not None or baselines_from is not None or case_pattern is not None:
+            raise InputError(f"{data}: a run knows its mpp, its cases and its training slides; leave these options out")
+        return _of_run(data)
+    if source_mpp is None:
+        raise InputError(f"{data}: tile pictures do not say their µm per px; give it with --source-mpp")
+    tiles = read_folder(data, source_mpp, case_pattern)
+    return Given(tiles, read_folder(baselines_from, source_mpp) if baselines_from is not None else None, {})
+
+
+def _of_run(run: Path) -> Given:
+    slides = [slide for slide in Cohort.load(run / COHORT).slides if slide.drawn]
+    test, train = ([slide for slide in slides if slide.split == split] for split in ("test", "train"))
+    if not test:
+        raise InputError(
+            f"{run}: no slide of its cohort has labels (annotation or marked) and the split 'test'; "
+            "measure on class folders of tiles, or give slides that split"
+        )
+
+    def labelled(chosen: Sequence[CohortSlide]) -> SlideSet:
+        folders = [(run / "slides" / slide.id, slide.case or None) for slide in chosen]
+        return read_slides([LabelledSlide(at / "slide.json", at / "labels.parquet", case) for at, case in folders])
+
+    return Given(labelled(test), labelled(train) if train else None, {s.id: s.label for s in test if s.label})
+
+
 def evaluate(
     model: Path,
     data: Path,
@@ -50,17 +95,15 @@ def evaluate(
 ) -> dict[str, Any]:
     """Write evaluation.json, plots/ and evaluation.html into `out`; returns what evaluation.json says.
 
-    data, baselines_from: folders with a sub-folder of tiles a class, both at `source_mpp`. case_pattern: as for
-    `read_folder`. Raises InputError where
-    something is missing or does not fit the model.
+    data: a folder with a sub-folder of tiles a class, at `source_mpp`, as is baselines_from (case_pattern: as for
+    `read_folder`); or results/<run>, whose labelled test slides are taken. Raises InputError where something is
+    missing or does not fit the model.
     """
-    if source_mpp is None:
-        raise InputError(f"{data}: tile pictures do not say their µm per px; give it with --source-mpp")
     checkpoint, network = load_checkpoint(model)
-    tiles = read_folder(data, source_mpp, case_pattern)
-    train_tiles = read_folder(baselines_from, source_mpp) if baselines_from is not None else None
+    found_data = given(data, source_mpp, baselines_from, case_pattern)
+    tiles = found_data.tiles
     network = network.to("cuda" if torch.cuda.is_available() else "cpu")
-    measured = measure(network, checkpoint, tiles, train_tiles)
+    measured = measure(network, checkpoint, tiles, found_data.train_tiles)
     validation = (checkpoint.provenance.get("val") or {}).get("balanced_accuracy")
     found = evaluate_scored(
         measured.scored,
@@ -73,9 +116,28 @@ def evaluate(
         found["warnings"].append(measured.no_baselines)
     if (checkpoint.provenance.get("data") or {}).get("fingerprint") == tiles.fingerprint():
         found["warnings"].insert(0, f"{data}: the model was trained on these very tiles: its figures here say nothing")
+    if isinstance(tiles, SlideSet):
+        found["slides"] = _by_slide(measured.scored, tiles, found_data.slide_labels, checkpoint.temperature)
     result = {"format": FORMAT, "model": _model(model, checkpoint, validation), "data": _data(data, tiles), **found}
     _write(out, result, measured, checkpoint, network)
     return result
+
+
+def _by_slide(
+    scored: Scored, tiles: SlideSet, labels: Mapping[str, str], temperature: float
+) -> dict[str, list[dict[str, Any]] | dict[str, Any] | str | None]:
+    """Tiles of each slide; and where all labels of slides are classes of the model, slides called by their tiles."""
+    sources = np.array(tiles.sources)
+    labels = {name: label for name, label in labels.items() if name in set(tiles.sources)}
+    found: dict[str, Any] = {"tiles": tiles_by_slide(scored, tiles.sources), "whole": None, "note": None}
+    others = sorted(set(labels.values()) - set(scored.classes))
+    if others:
+        found["note"] = f"the sheet labels slides {', '.join(others)}, which are no classes of the model: not compared"
+    elif labels:
+        probabilities = scored.probabilities(temperature)
+        by_slide = {str(name): probabilities[sources == name] for name in np.unique(sources)}
+        found["whole"] = slide_table(by_slide, labels, scored.classes)
+    return found
 
 
 def _model(folder: Path, checkpoint: Checkpoint, validation: float | None) -> dict[str, Any]:

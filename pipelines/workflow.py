@@ -115,10 +115,20 @@ class Workflow:
         return shlex.join(words)
 
     def labelled_slides(self, *splits: str) -> list[CohortSlide]:
-        """Annotated slides of these splits (train, val, test); none where tiles come from folders."""
+        """Slides of these splits (train, val, test) with labels; none where tiles come from folders."""
         if self.config.train is None or not self.config.train.slides:
             return []
-        return [slide for split in splits for slide in self.cohort.slides if slide.annotation and slide.split == split]
+        return [slide for split in splits for slide in self.cohort.slides if slide.drawn and slide.split == split]
+
+    def label_flags(self, slide: str) -> str:
+        """Where the labels of a slide come from, as options of `tesela label`."""
+        found, label = self.cohort[slide], self.config.label
+        rest = flags_of(label.model_copy(update={"name": None}))
+        if not found.marked:
+            return f"{shlex.join(['--regions', found.annotation])} {rest}"
+        folder = f"{self.folder}/slides/{slide}"
+        pair = ["--marked", found.marked, "--slide", f"{folder}/slide.json", "--name", label.name or ""]
+        return f"{shlex.join([*pair, '--regions-out', f'{folder}/marked.geojson'])} {rest}"
 
     def of_slides(self, *names: str) -> list[str]:
         """A file of every slide, for each name."""
@@ -162,8 +172,15 @@ def _check_training(config: RunConfig, cohort: Cohort) -> None:
         path = getattr(config.train, key)
         if path is not None and not Path(path).is_dir():
             raise InputError(f"train.{key}: no such folder {path}")
-    if config.train.slides and not any(slide.annotation and slide.split == "train" for slide in cohort.slides):
-        raise InputError("train.slides is true, but no slide of the sheet has an annotation and the split 'train'")
+    if not config.train.slides:
+        return
+    if not any(slide.drawn and slide.split == "train" for slide in cohort.slides):
+        raise InputError(
+            "train.slides is true, but no slide of the sheet has an annotation (or a marked copy) and the split 'train'"
+        )
+    marked = [slide.id for slide in cohort.slides if slide.marked and slide.split]
+    if marked and config.label.name is None:
+        raise InputError(f"label.name is missing: of what class is what is drawn on the copies of {', '.join(marked)}?")
 
 
 def _check_results(config: RunConfig) -> None:

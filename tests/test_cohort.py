@@ -104,6 +104,8 @@ def test_all_faults_of_a_sheet_come_at_once_with_their_rows(tmp_path: Path) -> N
         ("slide\n\n\nmissing.tif\n", "row 4, slide: no such file"),
         ("slide\na{b}.tif\n", "rename it"),
         ("slide,case,split\na.tif,P,train\nb.tif,P,test\n", "case 'P' is in the splits test and train"),
+        ("slide,annotation,marked\na.tif,b.tif,b.tif\n", "both are given"),
+        ("slide,marked\na.tif,copy.jpg\n", "row 2, marked: no such file"),
     ],
 )
 def test_a_faulty_sheet_is_refused(tmp_path: Path, text: str, said: str) -> None:

@@ -9,8 +9,11 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
+from coloured_tiles import make_slide
 from typer.testing import CliRunner
 
 from models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -20,10 +23,13 @@ from models.evaluation.measure import measure
 from models.evaluation.predicting import predict_tiles
 from models.loading import decode_or_check
 from models.network import build, to_input
+from pipelines.cohort import Cohort, CohortSlide
 from pipelines.commands.app import app
 from pipelines.evaluating import evaluate
+from pipelines.stages import ingest
 from wsi.errors import InputError
 from wsi.geometry import TileSpec
+from wsi.source import source_of
 
 TILE = TileSpec(32, 0.5, 32)
 CLASSES = {"<b>blue": (60, 60, 180), "red": (190, 50, 50)}
@@ -168,3 +174,46 @@ def test_baselines_on_real_tiles_are_as_strong_as_they_are_known_to_be(real_data
     mean, histogram = fitted_baselines(seen[0], train.labels, seen[1])
     assert (mean.predicted == test.labels).mean() == pytest.approx(0.50, abs=0.03)
     assert (histogram.predicted == test.labels).mean() == pytest.approx(0.73, abs=0.03)
+
+
+def write_run(run: Path, tmp: Path) -> Path:
+    """A run as the workflow leaves it: two test slides of four labelled tiles, of which one is blue throughout."""
+    colours = {"one": ["red", "red", "<b>blue", "<b>blue"], "two": ["<b>blue"] * 4}
+    rows = []
+    for number, (name, columns) in enumerate(colours.items()):
+        folder = run / "slides" / name
+        folder.mkdir(parents=True)
+        slide = make_slide(tmp, name, [(0, 0, 0), *(CLASSES[c] for c in columns), (0, 0, 0)])
+        ingest(source_of(slide.slide), folder, mpp=0.25)
+        table = pq.read_table(slide.tiles).to_pydict()
+        table["label"] = [None, *columns, None]
+        pq.write_table(pa.table(table), folder / "labels.parquet")
+        label = "red" if "red" in columns else "<b>blue"
+        rows.append(
+            CohortSlide(name, str(slide.slide), case=f"P{number}", label=label, annotation="drawn", split="test")
+        )
+    Cohort(tuple(rows)).write(run / "cohort.csv")
+    return run
+
+
+def test_a_run_is_measured_on_its_labelled_test_slides_each_with_its_own_table(model: Path, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", tmp_path)
+    found = evaluate(model, run, tmp_path / "out", source_mpp=None)
+    assert (found["tiles"], found["units"]) == (8, {"kind": "case", "count": 2, "resamples": 1000, "level": 0.95})
+    one, two = found["slides"]["tiles"]
+    assert (one["slide"], one["tiles"], np.sum(one["confusion"], axis=1).tolist()) == ("one", 4, [2, 2])
+    assert two["recall"]["red"] is None  # there is none to be found
+    whole = found["slides"]["whole"]
+    assert [slide["truth"] for slide in whole["slides"]] == ["red", "<b>blue"]
+    page = (tmp_path / "out" / "evaluation.html").read_text("utf-8")
+    assert "Slides as a whole" in page
+    assert "<b>blue" not in page
+
+
+def test_a_run_knows_its_mpp_and_says_what_it_lacks(model: Path, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", tmp_path)
+    with pytest.raises(InputError, match="leave these options out"):
+        evaluate(model, run, tmp_path / "out", source_mpp=0.5)
+    Cohort((CohortSlide("one", "one.tif", split="train", annotation="drawn"),)).write(run / "cohort.csv")
+    with pytest.raises(InputError, match="no slide of its cohort has labels"):
+        evaluate(model, run, tmp_path / "out", source_mpp=None)

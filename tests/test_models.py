@@ -11,9 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import tifffile
 import torch
-from coloured_tiles import TILE, write_tile
+from coloured_tiles import TILE, make_slide, write_tile
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from skimage.color import hed2rgb, rgb2hed
@@ -253,31 +252,6 @@ def test_broken_images_are_named_all_at_once(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"3 of 4 tiles") as caught:
         loading.decode_or_check(read_folder(tmp_path, 0.5), TILE)
     assert all(name in str(caught.value) for name in ("cut.jpg", "cut.png", "text.tif"))
-
-
-def make_slide(folder: Path, name: str, colours: list[tuple[int, int, int]]) -> LabelledSlide:
-    """A 0.25-mpp slide of 64-px columns of one colour each, and its tile table at 0.5 mpp."""
-    pixels = np.concatenate([np.full((64, 64, 3), c, np.uint8) for c in colours], axis=1)
-    tifffile.imwrite(
-        folder / f"{name}.tif",
-        pixels,
-        photometric="rgb",
-        tile=(64, 64),
-        resolution=(40000, 40000),
-        resolutionunit="CENTIMETER",
-    )
-    n = len(colours)
-    labels = [None if i == n - 1 else ("odd" if i % 2 else "even") for i in range(n)]
-    table = pa.table(
-        {
-            "x": pa.array([64 * i for i in range(n)], pa.int64()),
-            "y": pa.array([0] * n, pa.int64()),
-            "label": pa.array(labels, pa.string()),
-            "blank": pa.array([i == 0 for i in range(n)]),
-        }
-    )
-    pq.write_table(table, folder / f"{name}.parquet")
-    return LabelledSlide(folder / f"{name}.tif", folder / f"{name}.parquet", mpp=0.25)
 
 
 def test_tiles_come_straight_from_slides(tmp_path: Path) -> None:

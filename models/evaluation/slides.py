@@ -1,4 +1,4 @@
-"""From tiles to slides: what all tiles of a slide say together, against the label of the slide."""
+"""From tiles to slides: what was found on each, and what its tiles say together, against the label of the slide."""
 
 from __future__ import annotations
 
@@ -9,9 +9,35 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix
 
+from models.evaluation.scored import Scored
 from wsi.errors import InputError
 
 Probabilities = NDArray[np.floating]
+
+
+def tiles_by_slide(scored: Scored, slides: Sequence[str]) -> list[dict[str, Any]]:
+    """The confusion table of each slide's labelled tiles, and of each class there the share that was found.
+
+    slides: (n,) the slide of every tile. A model may do well on all tiles together and miss every tumour of a slide.
+    """
+    names = np.array(slides)
+    rows = []
+    for slide in sorted(set(slides)):
+        of = names == slide
+        counts = confusion_matrix(scored.labels[of], scored.predicted[of], labels=range(len(scored.classes)))
+        there = counts.sum(axis=1)
+        rows.append(
+            {
+                "slide": slide,
+                "tiles": int(of.sum()),
+                "accuracy": float(np.trace(counts) / counts.sum()),
+                "confusion": counts.tolist(),
+                "recall": {
+                    name: float(counts[i, i] / there[i]) if there[i] else None for i, name in enumerate(scored.classes)
+                },
+            }
+        )
+    return rows
 
 
 def slide_table(

@@ -16,7 +16,12 @@ from pipelines.console import err
 def evaluate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP, show_default=False)],
     data: Annotated[
-        Path, typer.Argument(metavar="DATA", help="tiles of known class, a sub-folder each", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="DATA",
+            help="tiles of known class, a sub-folder each; or results/<run>: its labelled slides of the split test",
+            show_default=False,
+        ),
     ],
     out: Annotated[Path, typer.Option(help="folder for evaluation.html, evaluation.json and plots/")],
     source_mpp: Annotated[

@@ -49,7 +49,7 @@ def cohort(
     out: Annotated[Path, typer.Option(help="cohort.csv to write")],
     slides: Annotated[Path | None, typer.Option(help="folder of slides; with --sheet, where its paths start")] = None,
     sheet: Annotated[
-        Path | None, typer.Option(help="CSV: slide, id, case, mpp, label, annotation, split, note")
+        Path | None, typer.Option(help="CSV: slide, id, case, mpp, label, annotation, marked, split, note")
     ] = None,
 ) -> None:
     """Write the cohort as it is understood: every slide with its id and full path. Faults are listed all at once."""

@@ -83,7 +83,8 @@ rule tiles:
 rule label:
     input:
         tiles=rules.tiles.output,
-        regions=lambda w: run.cohort[w.slide].annotation,
+        drawn=lambda w: run.cohort[w.slide].drawn,
+        slide=rules.ingest.output,
     output:
         f"{run.slide_folder}/labels.parquet",
     log:
@@ -97,11 +98,11 @@ rule label:
         mem_mb=lambda w, attempt: 1000 * attempt,
         runtime=20,
     params:
-        flags=run.flags("label"),
+        flags=lambda w: run.label_flags(w.slide),
     message:
         "label {wildcards.slide}"
     shell:
-        "tesela label {input.tiles:q} --regions {input.regions:q} --out {output:q} {params.flags} 2> {log:q}"
+        "tesela label {input.tiles:q} --out {output:q} {params.flags} 2> {log:q}"
 
 
 rule predict:
