@@ -16,10 +16,8 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 import albumentations as A  # noqa: N812  (the name its own documentation uses)
 from skimage.color.colorconv import hed_from_rgb, rgb_from_hed
 
+from models.stain.density import density_of, tile_of
 from wsi.errors import InputError
-
-# Of each grey level, the natural optical density; from 1 to 256, so that black has one.
-_DENSITY = -np.log((np.arange(256, dtype=np.float32) + 1) / 256)
 
 Strength = Literal["none", "light", "strong"]
 # (h, w, 3) uint8 RGB and a seed → (size, size, 3) uint8 RGB; the same seed gives the same pixels.
@@ -86,8 +84,8 @@ class StainJitter(A.ImageOnlyTransform):  # type: ignore[misc]  # the library ha
         """(h, w, 3) uint8 RGB, the same size."""
         # Out of stains, scaled, and back into stains: one matrix on optical density.
         mix = hed_from_rgb @ np.diag(scale) @ rgb_from_hed
-        density = cv2.transform(_DENSITY[img], np.column_stack([mix.T, shift @ rgb_from_hed]).astype(np.float32))
-        return np.asarray(np.clip(256 * cv2.exp(-density) - 1 + 0.5, 0, 255), np.uint8)
+        jittered = np.column_stack([mix.T, shift @ rgb_from_hed]).astype(np.float32)
+        return tile_of(np.asarray(cv2.transform(density_of(img), jittered), np.float32))
 
 
 def _transforms(size_px: int, strength: Strength) -> list[Any]:

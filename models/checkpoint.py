@@ -1,7 +1,7 @@
 """A checkpoint: weights as safetensors, and beside them everything they need to be used rightly, as JSON.
 
 <folder>/model.safetensors   weights; no pickle, so that a file from a stranger cannot run code
-<folder>/model.json          architecture, classes, tile specification, normalisation, provenance, SHA-256
+<folder>/model.json          architecture, classes, tile specification, normalisation, stain, provenance, SHA-256
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from models.network import build, head_size, one_line
+from models.network import build, head_size, one_line, to_input
+from models.stain import Normaliser, normaliser_from_json
 from wsi.atomic import write_json, writing
 from wsi.digest import sha256_of
 from wsi.errors import InputError, MismatchError
@@ -33,6 +36,7 @@ class Checkpoint:
 
     mean, std: (3,) RGB, of pixels scaled to 0..1. classes: in the order of the head's outputs.
     temperature: logits are divided by it before the softmax. thresholds: class → probability, None where unset.
+    stain: what every tile goes through first, with its target; None where tiles keep their own stain.
     """
 
     architecture: str
@@ -43,6 +47,7 @@ class Checkpoint:
     temperature: float = 1.0
     thresholds: dict[str, float] | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
+    stain: Normaliser | None = None
 
     def __post_init__(self) -> None:
         if len(set(self.classes)) != len(self.classes) or len(self.classes) < 2:
@@ -52,6 +57,12 @@ class Checkpoint:
         unknown = sorted(set(self.thresholds or ()) - set(self.classes))
         if unknown:
             raise InputError(f"thresholds name {unknown}, but the classes are {list(self.classes)}")
+
+    def inputs(self, tiles: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
+        """(n, 3, h, w) float32 on `device`: what the network takes for (n, h, w, 3) uint8 RGB tiles."""
+        if self.stain is not None:
+            tiles = np.stack([self.stain(tile) for tile in tiles])
+        return to_input(torch.from_numpy(tiles).to(device), self.mean, self.std)
 
     def check_grid(self, grid: TileGrid, name: str) -> None:
         """Raise MismatchError where the tiles of slide `name` are not what the model was trained on."""
@@ -157,6 +168,7 @@ def _from_json(raw: dict[str, Any]) -> Checkpoint:
         temperature=float(raw["temperature"]),
         thresholds=None if thresholds is None else {str(k): float(v) for k, v in thresholds.items()},
         provenance=dict(raw["provenance"]),
+        stain=normaliser_from_json(raw.get("stain")),
     )
 
 

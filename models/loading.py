@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -56,23 +57,59 @@ class Samples(Dataset[Batch]):
         return torch.from_numpy(self.augment(pixels, seed)), torch.tensor(int(self.labels[index]))
 
 
+@dataclass(frozen=True)
+class Share:
+    """A process's part of every batch where `processes` work on it together: the same batches as one would take."""
+
+    process: int
+    processes: int
+    batch: int
+
+    def __post_init__(self) -> None:
+        if self.batch % self.processes or self.batch < 2 * self.processes:
+            raise InputError(
+                f"train.batch_size {self.batch} is shared by {self.processes} devices; give a multiple of "
+                f"{self.processes}, from {2 * self.processes}"
+            )
+
+    @property
+    def own(self) -> int:
+        """Tiles of a batch that this process takes."""
+        return self.batch // self.processes
+
+    def of(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
+        """This process's keys, batch after batch; a last batch that is not full is left out."""
+        whole = keys[: len(keys) // self.batch * self.batch]
+        return whole.reshape(-1, self.processes, self.own)[:, self.process].ravel()
+
+
 class EpochSampler(Sampler[int]):
     """Keys of one epoch after another, shuffled by (seed, epoch); `set_epoch` jumps to any of them.
 
     times: (length,) how often an epoch shows each tile, see `models.balance`; None: each once.
+    share: the part of every batch that this process takes; None: all of it.
     """
 
-    def __init__(self, length: int, seed: int, shuffle: bool, times: NDArray[np.float64] | None = None) -> None:
+    def __init__(
+        self,
+        length: int,
+        seed: int,
+        shuffle: bool,
+        times: NDArray[np.float64] | None = None,
+        share: Share | None = None,
+    ) -> None:
         if times is not None and not shuffle:
             raise ValueError("what is not shuffled is evaluated, and that is never balanced")
         self.length, self.seed, self.shuffle, self.times, self.epoch = length, seed, shuffle, times, 0
+        self.share = share
 
     def set_epoch(self, epoch: int) -> None:
         """The epoch that the next iteration yields."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.length if self.times is None else epoch_length(self.times)
+        every = self.length if self.times is None else epoch_length(self.times)
+        return every if self.share is None else every // self.share.batch * self.share.own
 
     def __iter__(self) -> Iterator[int]:
         generator = np.random.default_rng((self.seed, self.epoch))
@@ -81,7 +118,8 @@ class EpochSampler(Sampler[int]):
         else:
             order = generator.permutation(self.length) if self.shuffle else np.arange(self.length)
         rounds = self.epoch + _ROUNDS * _times_before(order)
-        return iter((order + rounds * self.length).tolist())
+        keys = order + rounds * self.length
+        return iter((keys if self.share is None else self.share.of(keys)).tolist())
 
 
 def _times_before(order: NDArray[np.int64]) -> NDArray[np.int64]:

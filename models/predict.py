@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.checkpoint import load_checkpoint, weights_digest
-from models.network import Network, to_input
+from models.network import Network
 from wsi.errors import WsiError
 from wsi.geometry import TileGrid
 from wsi.scores import TileScores
@@ -68,8 +68,7 @@ class Scorer:
     @torch.inference_mode()
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(N, classes) float32 softmax of (N, size_px, size_px, 3) RGB tiles."""
-        tiles = torch.from_numpy(pixels).to(self.device)
-        inputs = to_input(tiles, self.checkpoint.mean, self.checkpoint.std)
+        inputs = self.checkpoint.inputs(pixels, self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             logits = self.network(inputs)
         scaled = logits.float() / self.checkpoint.temperature

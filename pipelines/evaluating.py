@@ -22,7 +22,7 @@ from models.evaluation.plots import plot_all
 from models.evaluation.scored import Scored
 from models.evaluation.slides import slide_table, tiles_by_slide
 from models.explain import Example, cam, confident_errors, gallery
-from models.network import Network, to_input
+from models.network import Network
 from pipelines.cohort import Cohort, CohortSlide
 from wsi.atomic import write_json, writing
 from wsi.errors import InputError
@@ -184,7 +184,7 @@ def _examples(
     probabilities, called = scored.probabilities(checkpoint.temperature)[indices], scored.predicted[indices]
     pictures = np.stack(list(measured.pictures(indices)))
     device = next(network.parameters()).device
-    inputs = to_input(torch.from_numpy(pictures).to(device), checkpoint.mean, checkpoint.std)
+    inputs = checkpoint.inputs(pictures, device)
     try:
         maps: list[NDArray[np.float32] | None] = list(cam(network, inputs, called))
     except InputError:

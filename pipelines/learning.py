@@ -12,6 +12,7 @@ from models.data.duplicates import find_duplicates
 from models.evaluation.thresholds import Rule
 from models.predict import PredictOptions, Scorer
 from models.splits import as_given, k_folds, leave_one_site_out
+from models.training.device import ONE_DEVICE, Hardware
 from models.training.folds import train_folds
 from models.training.settings import TrainSettings
 from models.training.train import train as train_model
@@ -36,15 +37,20 @@ class TrainingSlides:
 
 
 def train(
-    config: TrainFile, out: Path, slides: TrainingSlides | None = None, threads: int | None = None
+    config: TrainFile,
+    out: Path,
+    slides: TrainingSlides | None = None,
+    threads: int | None = None,
+    hardware: Hardware = ONE_DEVICE,
 ) -> dict[str, object]:
     """A model in `out`: model.safetensors, model.json, metrics.json, plots/. Returns provenance with metrics."""
     if threads is not None:
         torch.set_num_threads(threads)
     slides = slides or TrainingSlides()
-    train_set, test_set = _tile_sets(config.train, slides)
+    train_set, test_set = tile_sets(config.train, slides)
     parts = as_given(train_set, {str(slide.slide) for slide in slides.val}) if slides.val else None
-    return train_model(_settings(config), train_set, test_set, out, parts=parts).checkpoint.provenance
+    trained = train_model(settings_of(config), train_set, test_set, out, parts=parts, hardware=hardware)
+    return trained.checkpoint.provenance
 
 
 def cross_validate(
@@ -56,8 +62,8 @@ def cross_validate(
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    settings = _settings(config)
-    tiles, _ = _tile_sets(config.train, replace(slides or TrainingSlides(), test=()), tested=False)
+    settings = settings_of(config)
+    tiles, _ = tile_sets(config.train, replace(slides or TrainingSlides(), test=()), tested=False)
     if folds is None:
         splits = leave_one_site_out(tiles, settings.val_fraction, settings.seed)
     else:
@@ -65,7 +71,8 @@ def cross_validate(
     return train_folds(settings, tiles, splits, out)
 
 
-def _settings(config: TrainFile) -> TrainSettings:
+def settings_of(config: TrainFile) -> TrainSettings:
+    """The section `train`, with the section `tile`, as training takes them."""
     chosen = config.train
     return TrainSettings(
         architecture=chosen.architecture,
@@ -83,6 +90,7 @@ def _settings(config: TrainFile) -> TrainSettings:
         threshold=Rule(**chosen.threshold.model_dump()),
         patience=chosen.patience,
         augmentation=chosen.augmentation,
+        stain=chosen.stain,
         pretrained=Path(chosen.pretrained) if isinstance(chosen.pretrained, str) else chosen.pretrained,
         val_fraction=chosen.val_fraction,
         precision=chosen.precision,
@@ -90,7 +98,8 @@ def _settings(config: TrainFile) -> TrainSettings:
     )
 
 
-def _tile_sets(chosen: TrainConfig, slides: TrainingSlides, *, tested: bool = True) -> tuple[TileSet, TileSet | None]:
+def tile_sets(chosen: TrainConfig, slides: TrainingSlides, *, tested: bool = True) -> tuple[TileSet, TileSet | None]:
+    """The tiles to train on, and those to test on, where there are some and `tested`. Raises InputError."""
     if chosen.slides:
         if not slides.train:
             raise InputError("train.slides is true, but no labelled slide was given (annotation, split: train)")

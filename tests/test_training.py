@@ -321,10 +321,11 @@ def test_two_batches_to_a_step_are_one_batch_twice_as_large(tiles: Path) -> None
         images = read_folder(tiles, 0.5)
         settings = dataclasses.replace(FAST, batch_size=batch_size, accumulate=accumulate, augmentation="none")
         parts = training.holdout(images, 0.25, 0)
-        loaders = training._loaders(settings, Seen(images, None), parts)
+        fabric = training.make_fabric("32-true")
+        loaders = training._loaders(settings, Seen(images, None), parts, fabric)
         schedule = training._schedule(settings, len(loaders.train))
         grey = (0.5, 0.5, 0.5)
-        fit = Fit(network, training.make_fabric("32-true"), schedule, grey, grey, None)
+        fit = Fit(network, fabric, schedule, grey, grey, None)
         loaders.sampler.set_epoch(1)
         fit.train_epoch(loaders.train, lambda *_: None)
         assert fit.step == schedule.steps_per_epoch

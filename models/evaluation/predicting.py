@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.checkpoint import Checkpoint
-from models.network import Network, to_input
+from models.network import Network
 from wsi.errors import InputError
 
 _BATCH = 64
@@ -27,8 +27,7 @@ def predict_tiles(network: Network, checkpoint: Checkpoint, tiles: Iterable[NDAr
     found = []
     waiting = iter(tiles)
     while batch := list(islice(waiting, _BATCH)):
-        pixels = torch.from_numpy(np.stack(batch)).to(device)
-        found.append(network(to_input(pixels, checkpoint.mean, checkpoint.std)).float().cpu().numpy())
+        found.append(network(checkpoint.inputs(np.stack(batch), device)).float().cpu().numpy())
     if not found:
         raise InputError("no tiles to score; give a set that holds some")
     return np.concatenate(found)

@@ -1,4 +1,7 @@
-"""The same tiles as another scanner, stain or archive would have left them, and whether the model still knows them."""
+"""The same tiles as another scanner, stain or archive would have left them, and whether the model still knows them.
+
+The picture is changed first; what a model does to its tiles, such as normalising their stain, comes after.
+"""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
+from torch import distributed
 from torch.utils.data import DataLoader
 
 from models.loading import Batch
@@ -106,6 +107,11 @@ class Fit:
         self.step = 0
 
     @property
+    def alone(self) -> bool:
+        """One process trains; else several, each on its share of every batch."""
+        return int(self.fabric.world_size) == 1
+
+    @property
     def learning_rate(self) -> float:
         """Of the next step."""
         return self.schedule.learning_rate * self.schedule.factor(self.step)
@@ -147,10 +153,26 @@ class Fit:
         self.step += 1
         self.average.update(self.network, self.step)
 
+    def validate(self, loader: DataLoader[Batch]) -> Outcome:
+        """What the averaged weights say of the tiles of `loader`; of several processes, each has its part of them.
+
+        Returned is what all of them found, in the order of the processes.
+        """
+        if self.alone:
+            return self.evaluate(loader, self.average.module)
+        # Batch norm's running figures are of each process's own tiles; those of the first are kept.
+        for buffer in self.average.module.buffers():
+            distributed.broadcast(buffer, src=0)
+        own = self.evaluate(loader, self.average.module)
+        found: list[Any] = [None] * self.fabric.world_size
+        distributed.all_gather_object(found, (own.logits, own.labels))
+        logits, labels = (torch.from_numpy(np.concatenate(part)) for part in zip(*found, strict=True))
+        return Outcome.of(logits, labels)
+
     @torch.inference_mode()
-    def evaluate(self, loader: DataLoader[Batch], network: Network | None = None) -> Outcome:
-        """What `network` (the averaged weights, where None is given) says of every tile of `loader`."""
-        network = (self.average.module if network is None else network).eval()
+    def evaluate(self, loader: DataLoader[Batch], network: Network) -> Outcome:
+        """What `network` says of every tile of `loader`."""
+        network = network.eval()
         logits, truth = [], []
         for tiles, labels in loader:
             tiles = self.fabric.to_device(tiles)

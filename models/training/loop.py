@@ -63,7 +63,8 @@ class Training:
             epoch = len(self.history) + 1
             report = self._epoch(epoch, reporter)
             self.history.append(report)
-            save_state(folder, key, self._state(precision))
+            if self.fit.fabric.is_global_zero:
+                save_state(folder, key, self._state(precision))
             reporter.epoch(report)
         assert self.best is not None  # there is at least one epoch
         return self.best, self.history
@@ -76,14 +77,15 @@ class Training:
     def _epoch(self, epoch: int, reporter: Reporter) -> EpochReport:
         settings, fit = self.settings, self.fit
         # Dropout and the like start anew in every epoch, so that a training that goes on sees the same numbers.
-        seed_everything(int(np.random.SeedSequence((settings.seed, epoch)).generate_state(1)[0]))
+        seed_everything(int(np.random.SeedSequence(self._seeds(epoch)).generate_state(1)[0]))
         blocks = 0 if epoch <= settings.freeze_epochs else settings.train_blocks
         freeze_all_but(fit.network, trainable(fit.network, blocks))
         self.loaders.sampler.set_epoch(epoch)
         began, learning_rate = time.perf_counter(), fit.learning_rate
-        loss = fit.train_epoch(self.loaders.train, lambda n, value: reporter.batch(epoch, n, value))
+        world = fit.fabric.world_size
+        loss = fit.train_epoch(self.loaders.train, lambda n, value: reporter.batch(epoch, n * world, value))
         trained = time.perf_counter() - began
-        val = fit.evaluate(self.loaders.val)
+        val = fit.validate(self.loaders.val)
         figures = self.score(val)
         rank = (-val.loss if settings.choose_by == "loss" else figures[settings.choose_by], -val.loss)
         better = self.best is None or rank > self.best.rank
@@ -97,10 +99,15 @@ class Training:
             val_accuracy=figures["accuracy"],
             val_balanced_accuracy=figures["balanced_accuracy"],
             learning_rate=learning_rate,
-            tiles_per_s=len(self.loaders.train) * (self.loaders.train.batch_size or 1) / trained,
+            tiles_per_s=len(self.loaders.train) * (self.loaders.train.batch_size or 1) * world / trained,
             seconds=time.perf_counter() - began,
             best=better,
         )
+
+    def _seeds(self, epoch: int) -> tuple[int, ...]:
+        """Each process drops out other units."""
+        process = self.fit.fabric.global_rank
+        return (self.settings.seed, epoch) if process == 0 else (self.settings.seed, epoch, process)
 
     def _state(self, precision: str) -> State:
         best = self.best

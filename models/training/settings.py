@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from models.augment import Strength
 from models.balance import Balance
 from models.evaluation.thresholds import Rule
+from models.stain import Method
 from wsi.errors import InputError
 from wsi.geometry import TileSpec
 
@@ -24,6 +25,7 @@ class TrainSettings:
 
     balance: how rare classes count as much as large ones (`models.balance`).
     accumulate: batches to an optimiser step, where memory does not hold a larger batch.
+    stain: how tiles are normalised before they are augmented or scored (`models.stain`).
     freeze_epochs: of so many first epochs only the head learns. train_blocks: after them, only the last so many stages
     of the backbone and the head; None: all of it.
     patience: epochs without a better one before training ends early; None: never.
@@ -42,6 +44,7 @@ class TrainSettings:
     label_smoothing: float = 0.05
     balance: Balance = "weights"
     augmentation: Strength = "light"
+    stain: Method = "none"
     pretrained: bool | Path = False
     freeze_epochs: int = 0
     train_blocks: int | None = None
@@ -64,6 +67,7 @@ class TrainSettings:
             "label_smoothing": (0 <= self.label_smoothing < 1, "0 to below 1"),
             "balance": (self.balance in get_args(Balance), f"one of {get_args(Balance)}"),
             "augmentation": (self.augmentation in get_args(Strength), f"one of {get_args(Strength)}"),
+            "stain": (self.stain in get_args(Method), f"one of {get_args(Method)}"),
             "freeze_epochs": (0 <= self.freeze_epochs <= self.epochs, f"0 to train.epochs ({self.epochs})"),
             "train_blocks": (self.train_blocks is None or self.train_blocks >= 0, "0 or more"),
             "choose_by": (self.choose_by in get_args(ChooseBy), f"one of {get_args(ChooseBy)}"),

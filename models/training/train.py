@@ -3,35 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from models.augment import EvalCrop, TrainAugment
+from models.augment import TrainAugment
 from models.balance import class_weights, times_seen
 from models.checkpoint import Checkpoint, save_checkpoint
 from models.data import TileSet
 from models.evaluation.plots import plot_all
-from models.loading import Batch, EpochSampler, Samples, decode_or_check, default_workers, labels_among, make_loader
+from models.loading import (
+    Batch,
+    EpochSampler,
+    Samples,
+    Share,
+    decode_or_check,
+    default_workers,
+    labels_among,
+    make_loader,
+)
 from models.metrics import classification_metrics
 from models.network import build, normalisation
 from models.plots import plot_curve, plot_tiles
-from models.progress import ConsoleReporter, Reporter
+from models.progress import ConsoleReporter, Reporter, SilentReporter
 from models.splits import Split, holdout, refuse_shared_cases
 from models.splitsheet import write_split
+from models.stain import Normaliser
 from models.torch_setup import seed_everything
-from models.training.device import make_fabric, precision_for
+from models.tracking import tracked
+from models.training.device import ONE_DEVICE, Hardware, leave, make_fabric, precision_for
 from models.training.fit import Fit, Outcome, Schedule
 from models.training.judge import Seen, Tested, Verdict, judge
 from models.training.loop import Loaders, Score, Training
 from models.training.record import data_of, environment, metrics_of, summary_of
 from models.training.resume import forget_state, key_of
 from models.training.settings import TrainSettings
+from models.training.staining import found_stain, to_evaluate, to_train
 from wsi.atomic import write_json
 from wsi.errors import InputError, WsiError
 
@@ -54,6 +67,7 @@ def train(
     *,
     parts: Split | None = None,
     reporter: Reporter | None = None,
+    hardware: Hardware = ONE_DEVICE,
 ) -> Trained:
     """Train on part of `train_set`, choose the best epoch on the rest, measure once on `test_set`.
 
@@ -62,13 +76,16 @@ def train(
 
     Writes model.safetensors, model.json, metrics.json, splits.csv and plots/ into `out`. A training that was killed
     goes on after its last epoch, where settings and tiles are the same.
+
+    hardware: of several devices each takes its part of every batch, and a process runs this whole function for each;
+    the first of them writes.
     Raises InputError for tiles that cannot be used (all named at once) before any training, WsiError with a
     batch size to try where memory runs out.
     """
     try:
         seed_everything(settings.seed)
         parts = parts or holdout(train_set, settings.val_fraction, settings.seed)
-        return _train(settings, train_set, test_set, parts, out, reporter or ConsoleReporter())
+        return _train(settings, train_set, test_set, parts, out, reporter or ConsoleReporter(), hardware)
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise _out_of_memory(settings) from error
     except WsiError as error:
@@ -91,13 +108,20 @@ def _out_of_memory(settings: TrainSettings) -> WsiError:
 
 
 def _train(
-    settings: TrainSettings, train_set: TileSet, test_set: TileSet | None, parts: Split, out: Path, reporter: Reporter
+    settings: TrainSettings,
+    train_set: TileSet,
+    test_set: TileSet | None,
+    parts: Split,
+    out: Path,
+    reporter: Reporter,
+    hardware: Hardware,
 ) -> Trained:
     classes = train_set.classes
     test_labels = _test_labels(train_set, test_set)
     network = build(settings.architecture, len(classes), settings.pretrained, settings.tile.size_px)
     mean, std = normalisation(network)
     seen = Seen(train_set, decode_or_check(train_set, settings.tile))
+    stain = found_stain(settings, seen, parts.train)
     tested = None
     if test_set is not None and test_labels is not None:
         every = np.arange(len(test_set))
@@ -105,21 +129,26 @@ def _train(
     elif len(parts.test):
         tested = Tested(seen, parts.test, train_set.labels[parts.test])
 
-    key = key_of(settings.plain(), train_set.fingerprint(), classes, parts.train.tolist())
-    precision, speeds = precision_for(settings, network, out, key)
-    fabric = make_fabric(precision)
-    loaders = _loaders(settings, seen, parts)
+    key = key_of(settings.plain(), train_set.fingerprint(), classes, parts.train.tolist(), asdict(hardware))
+    precision, speeds = precision_for(settings, network, out, key, hardware)
+    some_frozen = settings.freeze_epochs > 0 or settings.train_blocks is not None
+    fabric = make_fabric(precision, hardware, some_frozen=some_frozen)
+    fabric.launch()
+    first = fabric.is_global_zero
+    reporter = tracked(reporter, settings, out) if first else SilentReporter()
+    loaders = _loaders(settings, seen, parts, fabric, stain)
     weights = class_weights(train_set.labels[parts.train], len(classes)) if settings.balance == "weights" else None
     fit = Fit(network, fabric, _schedule(settings, len(loaders.train)), mean, std, weights)
-    _plot_batch(out / "plots" / "batch.png", loaders, classes)
-    reporter.start(settings.epochs, len(loaders.train) * (loaders.train.batch_size or 1))
+    if first:
+        _plot_batch(out / "plots" / "batch.png", loaders, classes)
+    reporter.start(settings.epochs, len(loaders.train) * (loaders.train.batch_size or 1) * fabric.world_size)
     try:
         best, history = Training(fit, settings, loaders, _score(classes)).run(reporter, out, key, precision)
     finally:
         reporter.stop()
 
     network.load_state_dict(best.weights)
-    test = None if tested is None else fit.evaluate(_test_loader(settings, tested), network)
+    test = None if tested is None else fit.evaluate(_test_loader(settings, tested, stain), network)
     verdict = judge(seen, parts, best.val, tested, test, settings.tile, settings.threshold)
     provenance = {
         **environment(str(fabric.device), precision, speeds),
@@ -138,7 +167,12 @@ def _train(
         temperature=verdict.temperature,
         thresholds=verdict.thresholds,
         provenance=provenance,
+        stain=stain,
     )
+    trained = Trained(checkpoint, verdict)
+    leave(fabric)
+    if not first:
+        return trained
     save_checkpoint(out, checkpoint, best.weights)
     write_json(out / "metrics.json", metrics_of(verdict, history, best.epoch))
     write_split(out / "splits.csv", train_set, parts)
@@ -146,7 +180,8 @@ def _train(
     plot_all(out / "plots", verdict.shown, verdict.figures)
     reporter.warned(verdict.figures["warnings"])
     forget_state(out)
-    return Trained(checkpoint, verdict)
+    reporter.finished(out, provenance)
+    return trained
 
 
 def _test_labels(train_set: TileSet, test_set: TileSet | None) -> NDArray[np.int64] | None:
@@ -177,28 +212,36 @@ def _schedule(settings: TrainSettings, batches: int) -> Schedule:
     )
 
 
-def _loaders(settings: TrainSettings, seen: Seen, parts: Split) -> Loaders:
+def _loaders(
+    settings: TrainSettings, seen: Seen, parts: Split, fabric: Fabric, stain: Normaliser | None = None
+) -> Loaders:
     tiles, cache = seen.tiles, seen.cache
     size, seed = settings.tile.size_px, settings.seed
     workers = default_workers(cache is not None) if settings.workers is None else settings.workers
     batch = min(settings.batch_size, len(parts.train))
-    if batch < 2:
-        raise InputError(f"{len(parts.train)} tiles are left to train on; 2 is the least")
+    rank, world = fabric.global_rank, fabric.world_size
+    if batch < 2 or len(parts.val) < world:
+        raise InputError(
+            f"{len(parts.train)} tiles are left to train on and {len(parts.val)} to choose the epoch by; 2 and a tile "
+            "for each device are the least"
+        )
     pin = torch.cuda.is_available()
-    augment = TrainAugment(size, settings.augmentation)
-    to_train = Samples(tiles, settings.tile, parts.train, tiles.labels, augment, seed, cache)
-    to_val = Samples(tiles, settings.tile, parts.val, tiles.labels, EvalCrop(size), seed, cache)
+    own_cache, augment = to_train(stain, cache, parts.train, TrainAugment(size, settings.augmentation))
+    train_samples = Samples(tiles, settings.tile, parts.train, tiles.labels, augment, seed, own_cache)
+    own_val = np.array_split(parts.val, world)[rank]
+    val_samples = Samples(tiles, settings.tile, own_val, tiles.labels, to_evaluate(stain, size), seed, cache)
     times = times_seen(tiles.labels[parts.train], settings.balance)
-    sampler = EpochSampler(len(to_train), seed, shuffle=True, times=times)
+    share = Share(rank, world, batch) if world > 1 else None
+    sampler = EpochSampler(len(train_samples), seed, shuffle=True, times=times, share=share)
     # A last batch of one tile would leave batch norm without a variance.
-    train_loader = make_loader(to_train, sampler, batch, workers, drop_last=True, pin=pin)
-    unshuffled = EpochSampler(len(to_val), seed, shuffle=False)
-    val_loader = make_loader(to_val, unshuffled, batch, workers, drop_last=False, pin=pin)
+    train_loader = make_loader(train_samples, sampler, batch // world, workers, drop_last=True, pin=pin)
+    unshuffled = EpochSampler(len(val_samples), seed, shuffle=False)
+    val_loader = make_loader(val_samples, unshuffled, batch, workers, drop_last=False, pin=pin)
     return Loaders(train_loader, sampler, val_loader)
 
 
-def _test_loader(settings: TrainSettings, tested: Tested) -> DataLoader[Batch]:
-    tiles, cache, crop = tested.seen.tiles, tested.seen.cache, EvalCrop(settings.tile.size_px)
+def _test_loader(settings: TrainSettings, tested: Tested, stain: Normaliser | None) -> DataLoader[Batch]:
+    tiles, cache, crop = tested.seen.tiles, tested.seen.cache, to_evaluate(stain, settings.tile.size_px)
     labels = np.zeros(len(tiles), np.int64)
     labels[tested.indices] = tested.labels
     samples = Samples(tiles, settings.tile, tested.indices, labels, crop, settings.seed, cache)

@@ -102,6 +102,8 @@ def train(
     ] = None,
     folds: Annotated[Optional[int], typer.Option(min=2, help="cross-validate instead: so many models")] = None,  # noqa: UP045
     leave_site_out: Annotated[bool, typer.Option(help="cross-validate instead: each site tested once")] = False,
+    devices: Annotated[int, typer.Option(min=1, help="GPUs of a node that share each batch")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="machines, each with so many --devices; started by srun")] = 1,
     threads: Annotated[Optional[int], typer.Option(help="processor threads; default: all")] = None,  # noqa: UP045
 ) -> None:
     """Train a tile classifier: model.safetensors, model.json, metrics.json, splits.csv, plots/.
@@ -110,7 +112,11 @@ def train(
 
     With --folds 5 (whole cases, where they are known) or --leave-site-out: a model a fold, and folds.json with mean and
     spread. Test tiles of the configuration are not touched then.
+
+    On several GPUs: --devices 4. train.batch_size is the whole batch, which they share. Under Slurm, for instance
+    srun --nodes=2 --ntasks-per-node=4 --gpus-per-node=4 tesela train … --devices 4 --nodes 2.
     """
+    from models.training.device import Hardware
     from pipelines import learning
     from pipelines.config import load_train_file
 
@@ -119,9 +125,11 @@ def train(
     if folds is not None or leave_site_out:
         if folds is not None and leave_site_out:
             raise InputError("give --folds or --leave-site-out, not both")
+        if devices * nodes > 1:
+            raise InputError("--folds and --leave-site-out train on one device; leave out --devices and --nodes")
         learning.cross_validate(settings, out, folds, given, threads)
     else:
-        learning.train(settings, out, given, threads)
+        learning.train(settings, out, given, threads, Hardware(devices, nodes))
 
 
 def _training_slides(
