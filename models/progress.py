@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -60,6 +61,9 @@ class Reporter(Protocol):
     def stop(self) -> None:
         """Training is over, or failed."""
 
+    def finished(self, out: Path, provenance: Mapping[str, Any]) -> None:
+        """The model is written to `out`, with all that belongs to it."""
+
 
 class SilentReporter:
     """Says nothing."""
@@ -83,6 +87,9 @@ class SilentReporter:
         """Nothing."""
 
     def stop(self) -> None:
+        """Nothing."""
+
+    def finished(self, out: Path, provenance: Mapping[str, Any]) -> None:
         """Nothing."""
 
 
@@ -155,3 +162,6 @@ class ConsoleReporter:
         """Take the bar away."""
         if self._progress is not None:
             self._progress.stop()
+
+    def finished(self, out: Path, provenance: Mapping[str, Any]) -> None:
+        """Nothing: the command that trains says what it wrote."""

@@ -13,7 +13,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from models.registry import model_folder
 from wsi.errors import InputError
@@ -153,6 +165,10 @@ class TrainConfig(Section):
         "weights", description="rare classes: weigh more in the loss, or are seen more often; never in the evaluation"
     )
     augmentation: Literal["none", "light", "strong"] = Field("light")
+    stain: Literal["none", "reinhard", "macenko"] = Field(
+        "none",
+        description="normalise each tile's stain to the median of the training tiles; the model keeps the target",
+    )
     freeze_epochs: int = Field(0, ge=0, description="first epochs in which only the head learns; needs `pretrained`")
     train_blocks: int | None = Field(None, ge=0, description="learn only the head and the last so many stages")
     choose_by: Literal["balanced_accuracy", "accuracy", "macro_f1", "loss"] = Field(
@@ -171,6 +187,74 @@ class TrainConfig(Section):
         if self.folder is not None and self.source_mpp is None:
             raise ValueError("`source_mpp` is missing: tile pictures do not say their µm per px")
         return self
+
+
+class RangeConfig(Section):
+    """Numbers from `low` to `high`."""
+
+    low: float
+    high: float
+    log: bool = Field(False, description="by its logarithm: for what matters by factors, as a learning rate does")
+
+    @model_validator(mode="after")
+    def _ascending(self) -> RangeConfig:
+        if not self.low < self.high:
+            raise ValueError(f"low {self.low:g} is not below high {self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low is {self.low:g}, which has no logarithm; give a number above 0, or leave out log")
+        return self
+
+
+def _list_or_range(value: object) -> str:
+    return "range" if isinstance(value, dict | RangeConfig) else "choices"
+
+
+# A list of choices, or a range; None leaves the setting as `train` has it.
+Searched = Annotated[
+    Annotated[RangeConfig, Tag("range")] | Annotated[tuple[bool | int | float | str | None, ...], Tag("choices")],
+    Discriminator(_list_or_range),
+]
+
+
+class TuneConfig(Section):
+    """Which settings of `train` `tesela tune` searches; default: a few around those that `train` gives."""
+
+    learning_rate: Searched | None = None
+    weight_decay: Searched | None = None
+    label_smoothing: Searched | None = None
+    batch_size: Searched | None = None
+    architecture: Searched | None = None
+    augmentation: Searched | None = None
+    stain: Searched | None = None
+    balance: Searched | None = None
+    freeze_epochs: Searched | None = None
+    train_blocks: Searched | None = None
+
+    @field_validator("*")
+    @classmethod
+    def _as_train_takes(cls, searched: Searched | None, info: ValidationInfo) -> Searched | None:
+        """Every choice and both ends must be what the key of `train` takes."""
+        if searched is None:
+            return None
+        field = TrainConfig.model_fields[str(info.field_name)]
+        adapter: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, field])  # type: ignore[arg-type]  # known at run time
+
+        def taken(value: object) -> Any:
+            try:
+                return adapter.validate_python(value)
+            except ValidationError as error:
+                raise ValueError(f"{value!r}: {error.errors()[0]['msg']}") from error
+
+        if isinstance(searched, RangeConfig):
+            return searched.model_copy(update={"low": taken(searched.low), "high": taken(searched.high)})
+        if not searched:
+            raise ValueError("an empty list; give choices, or leave the key out")
+        return tuple(dict.fromkeys(taken(value) for value in searched))
+
+    def searched(self) -> dict[str, RangeConfig | tuple[Any, ...]]:
+        """What is searched, by key of `train`; empty: nothing was said."""
+        found = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: one for name, one in found.items() if one is not None}
 
 
 class ModelConfig(Section):
@@ -204,7 +288,9 @@ class RunConfig(Section):
     run: str = Field(pattern=r"^[A-Za-z0-9._-]+$", description="name of the run's folder")
     results: PathText = Field("results", description="where runs are kept")
     slides: PathText | None = Field(None, description="folder of slides; with `sheet`, where its paths start")
-    sheet: PathText | None = Field(None, description="CSV: slide, id, case, mpp, label, annotation, marked, split, note")
+    sheet: PathText | None = Field(
+        None, description="CSV: slide, id, case, mpp, label, annotation, marked, split, note"
+    )
     ingest: IngestConfig = IngestConfig()
     tissue: TissueConfig = TissueConfig()
     tile: TileConfig = TileConfig()
@@ -212,6 +298,7 @@ class RunConfig(Section):
     dask: DaskConfig = DaskConfig()
     label: LabelConfig = LabelConfig()
     train: TrainConfig | None = None
+    tune: TuneConfig = TuneConfig()
     model: ModelConfig = ModelConfig()
     predict: PredictConfig = PredictConfig()
     overlay: OverlayConfig = OverlayConfig()
@@ -238,10 +325,11 @@ class RunConfig(Section):
 
 
 class TrainFile(Section):
-    """The part of a configuration that training depends on: `tesela train --config`."""
+    """The part of a configuration that training depends on: `tesela train --config`; and what to search around it."""
 
     tile: TileConfig
     train: TrainConfig
+    tune: TuneConfig = TuneConfig()
 
 
 Model = TypeVar("Model", bound=Section)
@@ -258,11 +346,11 @@ def load_config(path: Path) -> RunConfig:
 
 
 def load_train_file(path: Path) -> TrainFile:
-    """The sections `tile` and `train` of a YAML file; other sections of a run's configuration may be there."""
+    """The sections `tile`, `train` and `tune` of a YAML file; other sections of a run's configuration may be there."""
     raw = _yaml(path)
     if isinstance(raw, dict) and "run" in raw:
         run = parse_config(raw, str(path))
-        raw = run.model_dump(include={"tile", "train"})
+        raw = run.model_dump(include={"tile", "train", "tune"})
     return _validated(TrainFile, raw, str(path))
 
 

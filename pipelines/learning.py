@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,6 +35,28 @@ class TrainingSlides:
     train: tuple[LabelledSlide, ...] = ()
     val: tuple[LabelledSlide, ...] = ()
     test: tuple[LabelledSlide, ...] = ()
+
+
+def training_slides(
+    train: Sequence[Path], val: Sequence[Path], test: Sequence[Path], cases: Sequence[str] | None
+) -> TrainingSlides:
+    """Folders with slide.json and labels.parquet, and the case of each, in that order; None: no case is known.
+
+    Raises InputError where cases and folders are not as many.
+    """
+    folders = [*train, *val, *test]
+    named = cases or [""] * len(folders)
+    if len(named) != len(folders):
+        raise InputError(
+            f"{len(named)} --case for {len(folders)} slides (--slide, --val-slide, --test-slide); "
+            "give one for each, or none"
+        )
+    labelled = tuple(
+        LabelledSlide(folder / "slide.json", folder / "labels.parquet", case or None)
+        for folder, case in zip(folders, named, strict=True)
+    )
+    first, second = len(train), len(train) + len(val)
+    return TrainingSlides(labelled[:first], labelled[first:second], labelled[second:])
 
 
 def train(

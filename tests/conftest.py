@@ -22,6 +22,8 @@ from wsi.phantom.files import write_flat, write_tiled, write_zarr
 # The same examples in every run, and no clock: a busy machine is no failure.
 settings.register_profile("tesela", derandomize=True, deadline=None, max_examples=60)
 settings.load_profile("tesela")
+# A store of runs takes seconds to make; tests/test_tracking.py has one.
+os.environ["TESELA_TRACKING"] = "off"
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Optional
 import typer
 
 from pipelines.commands.app import AsJson, app, show_json
-from pipelines.commands.scoring import _training_slides
 from pipelines.console import err
 
 
@@ -38,9 +37,10 @@ def pilot(
     on when the same command is given again. Test tiles of the configuration are not touched.
     """
     from pipelines.config import load_train_file
+    from pipelines.learning import training_slides
     from pipelines.piloting import pilot as run
 
-    given = _training_slides(slides or [], [], [], cases)
+    given = training_slides(slides or [], [], [], cases)
     found = run(load_train_file(config), out, given, sizes=sizes, seeds=seeds, quick=quick, threads=threads)
     if as_json:
         return show_json(found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import Annotated, Optional
 
 import typer
 
@@ -18,9 +18,6 @@ from wsi.errors import InputError
 from wsi.marked import MarkedOptions, MarkedRegions
 from wsi.overlay import OverlayOptions
 from wsi.source import source_of
-
-if TYPE_CHECKING:
-    from pipelines import learning
 
 
 @app.command()
@@ -121,7 +118,7 @@ def train(
     from pipelines.config import load_train_file
 
     settings = load_train_file(config)
-    given = _training_slides(slides or [], val_slides or [], test_slides or [], cases)
+    given = learning.training_slides(slides or [], val_slides or [], test_slides or [], cases)
     if folds is not None or leave_site_out:
         if folds is not None and leave_site_out:
             raise InputError("give --folds or --leave-site-out, not both")
@@ -130,27 +127,6 @@ def train(
         learning.cross_validate(settings, out, folds, given, threads)
     else:
         learning.train(settings, out, given, threads, Hardware(devices, nodes))
-
-
-def _training_slides(
-    train: list[Path], val: list[Path], test: list[Path], cases: list[str] | None
-) -> learning.TrainingSlides:
-    from models.data import LabelledSlide
-    from pipelines.learning import TrainingSlides
-
-    folders = [*train, *val, *test]
-    named = cases or [""] * len(folders)
-    if len(named) != len(folders):
-        raise InputError(
-            f"{len(named)} --case for {len(folders)} slides (--slide, --val-slide, --test-slide); "
-            "give one for each, or none"
-        )
-    labelled = tuple(
-        LabelledSlide(folder / "slide.json", folder / "labels.parquet", case or None)
-        for folder, case in zip(folders, named, strict=True)
-    )
-    first, second = len(train), len(train) + len(val)
-    return TrainingSlides(labelled[:first], labelled[first:second], labelled[second:])
 
 
 @app.command()
