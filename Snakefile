@@ -17,4 +17,6 @@ rule all:
     default_target: True
     input:
         f"{run.folder}/report.html",
-        run.of_slides("overlay.ome.tif", "overlay.png", "heatmap.ome.zarr"),
+        run.of_slides(
+            "overlay.ome.tif", "overlay.png", "heatmap.ome.zarr", *run.exports
+        ),

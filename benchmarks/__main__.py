@@ -1,7 +1,7 @@
 """`make bench`: every figure in one run, as a table and as build/bench.json. Exit code 1 where one is missed.
 
 `python -m benchmarks tiles ink` measures these parts alone, and writes no file. Some take too long for every run, and
-are only measured by name: `python -m benchmarks prostate crc5`.
+are only measured by name: `python -m benchmarks nine prostate crc5`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ from benchmarks import (
     blanks,
     converting,
     crc5,
+    exporting,
     ink,
     marked,
+    nine,
+    overlaying,
     predicting,
     prostate,
     reading,
@@ -51,9 +54,15 @@ PARTS: dict[str, Callable[[], Iterator[Figure] | list[Figure]]] = {
     "marked": marked.measure,
     "tiles": _tiles,
     "blanks": blanks.measure,
+    "exporting": exporting.measure,
     "training": training.measure,
+    "overlaying": overlaying.measure,
 }
-LONG: dict[str, Callable[[], list[Figure]]] = {"prostate": prostate.measure, "crc5": crc5.measure}
+LONG: dict[str, Callable[[], list[Figure]]] = {
+    "nine": nine.measure,
+    "prostate": prostate.measure,
+    "crc5": crc5.measure,
+}
 
 
 def main(names: Sequence[str]) -> int:

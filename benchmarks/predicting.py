@@ -11,7 +11,7 @@ import torch
 from benchmarks.figures import Figure, paired_seconds, speed_ratio
 from models.checkpoint import Checkpoint, save_checkpoint
 from models.network import build, normalisation, to_input
-from models.predict import PredictOptions, Scorer
+from models.predict import PredictOptions, Scorer, score_slide
 from wsi.geometry import TileGrid, TileSpec
 from wsi.slide import open_slide
 
@@ -30,12 +30,12 @@ def measure(name: str, path: Path, architecture: str = "efficientnet_b0") -> lis
         count = int(wanted.sum())
         inputs = _inputs(scorer)
         bare = -(-count // _BATCH)
-        scorer.score(slide, grid, wanted)
+        score_slide(scorer, slide, grid, wanted)
         ours, theirs = paired_seconds(
-            lambda: scorer.score(slide, grid, wanted), lambda: _forward(scorer, inputs, bare), _REPEATS
+            lambda: score_slide(scorer, slide, grid, wanted), lambda: _forward(scorer, inputs, bare), _REPEATS
         )
     suffix = "" if name == "colorectal" else f".{name}"
-    precision = "bf16" if scorer.bf16 else "fp32"
+    precision = "bf16" if scorer.plan.bf16 else "fp32"
     return [
         Figure(
             f"predict.vs_forward{suffix}",
@@ -74,5 +74,5 @@ def _inputs(scorer: Scorer) -> torch.Tensor:
 @torch.inference_mode()
 def _forward(scorer: Scorer, inputs: torch.Tensor, batches: int) -> None:
     for _ in range(batches):
-        with torch.autocast(scorer.device.type, torch.bfloat16, enabled=scorer.bf16):
+        with torch.autocast(scorer.device.type, torch.bfloat16, enabled=scorer.plan.bf16):
             scorer.network(inputs).float().cpu()

@@ -271,15 +271,40 @@ class PredictConfig(Section):
 
     batch_size: int = Field(64, ge=1)
     precision: Literal["auto", "32-true", "bf16-mixed"] = Field("auto", description="auto: by a short timed trial")
+    tta: Literal["none", "d4"] = Field("none", description="d4: the mean of eight orientations, eight times the work")
 
 
 class OverlayConfig(Section):
     """Painting the slide."""
 
     alpha: Share = Field(0.45, description="opacity of a tile whose class has probability 1")
-    threshold: Share = Field(0.0, description="lowest winning probability that is painted")
+    threshold: Share | None = Field(
+        None, description="lowest probability painted; default: 0, with `heat` the class's own in the model, or 0.5"
+    )
     classes: tuple[str, ...] | None = Field(None, description="which to paint; default: all but background")
+    heat: str | None = Field(None, description="instead: the heat of this one class, in cividis from 0 to 1")
+    style: Literal["blocky", "smooth", "outline"] = Field(
+        "blocky", description="smooth: between tile centres; outline: only borders of areas"
+    )
+    outline_px: int = Field(3, ge=1, le=64, description="width of outlines, px of the level shown")
     quality: int = Field(87, ge=0, le=100, description="JPEG quality of overlay.ome.tif; 0: lossless")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> OverlayConfig:
+        if self.heat is not None and self.classes is not None:
+            raise ValueError("give `classes` (each in its colour) or `heat` (of one class), not both")
+        return self
+
+
+class ExportConfig(Section):
+    """Scores for other programs: QuPath, WSInfer's CSV, GeoParquet."""
+
+    threshold: Share | None = Field(
+        None, description="probability from which on tiles make a region; default: each class's in the model, or 0.5"
+    )
+    formats: tuple[Literal["tiles", "regions", "csv", "geoparquet"], ...] | None = Field(
+        None, description="which to write; default: tiles, regions, csv"
+    )
 
 
 class RunConfig(Section):
@@ -302,6 +327,7 @@ class RunConfig(Section):
     model: ModelConfig = ModelConfig()
     predict: PredictConfig = PredictConfig()
     overlay: OverlayConfig = OverlayConfig()
+    export: ExportConfig = ExportConfig()
 
     @model_validator(mode="after")
     def _complete(self) -> RunConfig:

@@ -1,4 +1,4 @@
-"""The stages that need torch, apart from the others so that those start without it."""
+"""Training, from a configuration to models. Needs torch, so that commands import it when they run."""
 
 from __future__ import annotations
 
@@ -11,21 +11,14 @@ import torch
 from models.data import LabelledSlide, TileSet, read_folder, read_slides
 from models.data.duplicates import find_duplicates
 from models.evaluation.thresholds import Rule
-from models.predict import PredictOptions, Scorer
 from models.splits import as_given, k_folds, leave_one_site_out
 from models.training.device import ONE_DEVICE, Hardware
 from models.training.folds import train_folds
 from models.training.settings import TrainSettings
 from models.training.train import train as train_model
-from pipelines import stages
 from pipelines.config import TrainConfig, TrainFile
-from pipelines.console import err, progress_bar
-from wsi.blank import BlankOptions
+from pipelines.console import err
 from wsi.errors import InputError
-from wsi.slide import open_slide
-from wsi.source import Source
-from wsi.tiles import candidates, grid_of, read_table
-from wsi.tissue import TissueOptions
 
 
 @dataclass(frozen=True)
@@ -137,42 +130,3 @@ def tile_sets(chosen: TrainConfig, slides: TrainingSlides, *, tested: bool = Tru
     for warning in duplicates.warnings:
         err.print(f"warning: {warning}")
     return sets[0], sets[1] if len(sets) > 1 else None
-
-
-def predict(
-    slide_path: Source,
-    tiles_path: Path | None,
-    model: Path,
-    out: Path,
-    options: PredictOptions,
-    *,
-    mpp: float | None = None,
-    threads: int | None = None,
-) -> dict[str, object]:
-    """predictions.parquet, heatmap.ome.zarr and summary.json in `out`; returns the summary.
-
-    Without `tiles_path`, tissue and tiles are found first, for the model's own tile size and mpp.
-    """
-    if threads is not None:
-        torch.set_num_threads(threads)
-    scorer = Scorer(model, options)
-    if tiles_path is None:
-        tiles_path = out / "tiles.parquet"
-        spec = scorer.checkpoint.tile
-        stages.tiles(
-            slide_path,
-            tiles_path,
-            spec,
-            BlankOptions(),
-            min_tissue=0.1,
-            allow_upsample=False,
-            tissue_path=None,
-            tissue_options=TissueOptions(),
-            scheduler=None,
-            mpp=mpp,
-        )
-    table = read_table(tiles_path)
-    grid = grid_of(table, tiles_path)
-    with open_slide(slide_path, mpp) as slide, progress_bar(f"predict {out.name}") as told:
-        scores = scorer.score(slide, grid, candidates(table, grid), told)
-    return stages.write_scores(scores, tiles_path, out, scorer.made_of)

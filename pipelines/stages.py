@@ -17,14 +17,16 @@ from wsi.annotations import Region, read_geojson, write_geojson
 from wsi.atomic import write_json
 from wsi.blank import BlankOptions
 from wsi.digest import sha256_of
-from wsi.geometry import Edge, TileGrid, TileSpec
+from wsi.exports import ExportOptions, write_exports
+from wsi.exports.notable import notable
+from wsi.geometry import Box, Edge, TileGrid, TileSpec
 from wsi.heatmap import Heatmap
 from wsi.icc import Icc
 from wsi.ingest import ingest as ingest_slide
 from wsi.ink import PEN_RGB, InkOptions, InkRegions, ink_regions, regions_mask
 from wsi.labels import EVERYWHERE_SEEN, label_tiles
 from wsi.marked import MarkedOptions, MarkedRegions, marked_regions
-from wsi.overlay import OverlayOptions, write_overlay
+from wsi.overlay import OverlayOptions, write_overlay, write_region
 from wsi.pictures import write_png
 from wsi.preview import Caption, write_preview
 from wsi.quality import measure
@@ -149,6 +151,21 @@ def overlay(
             write_overlay(out, slide, scores, options, told)
 
 
+def overlay_region(
+    slide_path: Source,
+    predictions: Path,
+    out: Path,
+    options: OverlayOptions,
+    region: Box,
+    downsample: float,
+    mpp: float | None = None,
+) -> None:
+    """A level-0 box of the slide, painted, as a PNG whose px are `downsample` level-0 px large."""
+    scores = TileScores.of_table(read_table(predictions), predictions)
+    with open_slide(slide_path, mpp) as slide:
+        write_region(out, slide, scores, options, region, downsample)
+
+
 def write_scores(scores: TileScores, tiles_path: Path, out: Path, made_of: dict[str, str]) -> dict[str, object]:
     """predictions.parquet, heatmap.ome.zarr and summary.json in `out`; returns the summary.
 
@@ -157,9 +174,20 @@ def write_scores(scores: TileScores, tiles_path: Path, out: Path, made_of: dict[
     made_of = {**made_of, "tiles": sha256_of(tiles_path)}
     write_table(out / "predictions.parquet", scores.to_table(read_table(tiles_path), made_of))
     Heatmap.of(scores).write(out / "heatmap.ome.zarr")
-    summary = {**summarise(scores), **made_of}
+    summary = {**summarise(scores), **notable(scores), **made_of}
     write_json(out / "summary.json", summary)
     return summary
+
+
+def export(
+    slide_path: Source, predictions: Path, out: Path, options: ExportOptions, mpp: float | None = None
+) -> list[Path]:
+    """The scores for other programs, in the folder `out`: the files that `options` ask for. Returns their paths."""
+    scores = TileScores.of_table(read_table(predictions), predictions)
+    with open_slide(slide_path, mpp) as slide:
+        scores.grid.check_slide(slide.size, slide.mpp, _name(slide_path))
+        bounds_offset = slide.header.bounds_offset
+    return write_exports(scores, out, options, bounds_offset, sha256_of(predictions))
 
 
 def _name(slide_path: Source) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pipelines.cohort import Cohort
 from wsi.digest import sha256_of
+from wsi.errors import InputError
 from wsi.preview import source_of
 from wsi.scores import made_of
 
@@ -27,6 +28,12 @@ STAGE_FILES = (
     ("predict", ("predictions.parquet", "summary.json", "heatmap.ome.zarr")),
     ("overlay", ("overlay.ome.tif", "overlay.png")),
 )
+# What the report cannot do without. A file that lacks it was damaged after it was written: a disk, a hand.
+_NEEDED = {
+    "slide.json": ("width", "height", "mpp", "fingerprint"),
+    "quality.json": ("tissue_area_mm2",),
+    "summary.json": ("tiles_scored", "scored_area_mm2", "classes"),
+}
 _ERROR = "tesela: error: "
 
 
@@ -60,6 +67,9 @@ def _slide_status(run: Path, slide_id: str) -> SlideStatus:
     for stage, files in STAGE_FILES:
         if not all((folder / name).exists() for name in files):
             return SlideStatus(slide_id, "failed", stage, _reason(run, stage, slide_id))
+        damaged = next(filter(None, (_damage(folder / name) for name in files)), None)
+        if damaged is not None:
+            return SlideStatus(slide_id, "failed", stage, damaged)
     outdated = _outdated(run, folder)
     if outdated is not None:
         stage, why = outdated
@@ -69,6 +79,23 @@ def _slide_status(run: Path, slide_id: str) -> SlideStatus:
             return SlideStatus(slide_id, "no-tissue", "tissue", "no tissue found; see thumbnail.jpg")
         return SlideStatus(slide_id, "no-tissue", "tiles", "tissue found, but every tile is blank; see tiles.parquet")
     return SlideStatus(slide_id, "ok")
+
+
+def _damage(path: Path) -> str | None:
+    """What is wrong with a file that is there, as far as its first bytes or its keys tell; None where nothing is."""
+    try:
+        if path.name in _NEEDED:
+            missing = [key for key in _NEEDED[path.name] if key not in read_json(path)]
+            return f"{path}: {', '.join(missing)} missing in it; delete it and run again" if missing else None
+        if path.name == "predictions.parquet":
+            made_of(path)
+        elif path.name == "overlay.png":
+            source_of(path)
+    except InputError as error:
+        return str(error)
+    except (OSError, ValueError) as error:
+        return f"{path}: cannot be read ({error}); delete it and run again"
+    return None
 
 
 def _outdated(run: Path, folder: Path) -> tuple[str, str] | None:
@@ -81,7 +108,7 @@ def _outdated(run: Path, folder: Path) -> tuple[str, str] | None:
     model = run / "models" / sources["model"]
     if model.is_dir() and not (model / "model.json").exists():
         return "predict", f"the model was not trained to the end; {_training_failed(run) or 'run again'}"
-    if model.is_dir() and read_json(model / "model.json")["weights_sha256"] != sources.get("weights"):
+    if model.is_dir() and read_json(model / "model.json").get("weights_sha256") != sources.get("weights"):
         return "predict", "the model was trained again since this slide was scored; run again"
     if sha256_of(folder / "tiles.parquet") != sources.get("tiles"):
         return "predict", "the tiles have changed since they were scored; run again"
@@ -120,6 +147,11 @@ def to_json(statuses: list[SlideStatus]) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object that a stage wrote."""
-    value: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    """A JSON object that a stage wrote; raises InputError where it is none."""
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); delete it and run again") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: no JSON object; delete it and run again")
     return value

@@ -12,9 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from pipelines.cohort import Cohort, CohortSlide, load_cohort
 from pipelines.config import DEFAULT_SIZE_PX, RunConfig, TileConfig, flags_of, load_config, parse_config
+from wsi.atomic import writing
 from wsi.errors import InputError, WsiError
+from wsi.exports import ExportOptions
 from wsi.geometry import MPP_TOLERANCE, TileSpec
 
 
@@ -66,6 +70,12 @@ class Workflow:
         """What training depends on, as JSON (which is YAML): of the tiles, their size and mpp and nothing else."""
         return json.dumps(self.config.model_dump(mode="json", include={"tile": {"size_px", "mpp"}, "train": True}))
 
+    def keep_config(self) -> None:
+        """Write the configuration into the run's folder as it was understood, for the report and for people."""
+        with writing(Path(self.folder) / "config.yaml") as temporary:
+            values = self.config.model_dump(mode="json", exclude_none=True)
+            temporary.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), "utf-8")
+
     def source(self, slide: str) -> str:
         """The user's file of a slide."""
         return self.cohort[slide].slide
@@ -82,6 +92,11 @@ class Workflow:
     def tile_flags(self) -> str:
         """The tiles to cut and the resolution of the tissue mask, as options of `tesela tiles`."""
         return f"{flags_of(self.tile)} --mask-mpp {self.config.tissue.mask_mpp}"
+
+    @property
+    def exports(self) -> tuple[str, ...]:
+        """Names of the files that every slide's scores are exported to."""
+        return tuple(ExportOptions(formats=self.config.export.formats).files.values())
 
     @property
     def scoring_group(self) -> str:
@@ -152,9 +167,10 @@ def _tile_of(config: RunConfig) -> TileConfig:
         raise InputError(f"{description}: not the description of a model ({error})") from error
     if not description.with_name("model.safetensors").is_file():
         raise InputError(f"model.path: no model.safetensors in {config.model.path}; copy both files of the model")
-    unknown = sorted(set(config.overlay.classes or ()) - classes)
-    if unknown:
-        raise InputError(f"overlay.classes: {', '.join(unknown)} not among the model's {', '.join(sorted(classes))}")
+    painted = {"classes": config.overlay.classes or (), "heat": (config.overlay.heat,) if config.overlay.heat else ()}
+    for key, names in painted.items():
+        if unknown := sorted(set(names) - classes):
+            raise InputError(f"overlay.{key}: {', '.join(unknown)} not among the model's {', '.join(sorted(classes))}")
     tile = config.tile.filled(trained.size_px, trained.mpp)
     if tile.size_px != trained.size_px or abs(tile.spec.mpp / trained.mpp - 1) > MPP_TOLERANCE:
         raise InputError(

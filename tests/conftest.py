@@ -26,6 +26,14 @@ settings.load_profile("tesela")
 os.environ["TESELA_TRACKING"] = "off"
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests measured: `record_property("told", …)`, also where they ran in other processes."""
+    for report in (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")):
+        for name, value in report.user_properties:
+            if name == "told" and report.when == "call":
+                terminalreporter.write_line(str(value))
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real slides. Without it a test skips and says so; in CI that is a failure."""

@@ -20,10 +20,12 @@ import tifffile
 from numpy.typing import NDArray
 
 from wsi.convert import ConvertOptions, convert
-from wsi.geometry import Box
+from wsi.geometry import Box, TileGrid, TileSpec
+from wsi.overlay import OverlayOptions, write_overlay
 from wsi.phantom import Phantom, PhantomSpec
 from wsi.phantom.files import write_flat
 from wsi.readers.openslide import over_white
+from wsi.scores import TileScores
 from wsi.slide import open_slide
 
 pytestmark = pytest.mark.slow
@@ -133,6 +135,18 @@ def test_a_converted_phantom(codec: str, with_mpp: bool, bioformats: list[str], 
     else:
         assert np.array_equal(seen.levels[0], pixels)
     assert seen.stated("PhysicalSizeX") == (pytest.approx(0.5) if with_mpp else None)
+
+
+@pytest.mark.real
+def test_an_overlay_of_copied_and_painted_tiles(bioformats: list[str], real_data: Path, tmp_path: Path) -> None:
+    """A vendor's JPEG tables stay for the tiles that are copied; painted ones between them have tables of their own."""
+    out = tmp_path / "overlay.ome.tif"
+    with open_slide(real_data / "slides" / "cmu-1-small-region.svs") as slide:
+        grid = TileGrid.of(TileSpec(128, slide.require_mpp()[0], 128), slide.size, slide.mpp, name="s")
+        values = np.full((grid.rows * grid.cols, 2), np.nan, np.float32)
+        values[::7] = (0.1, 0.9)
+        write_overlay(out, slide, TileScores(grid, ("a", "b"), values, ""), OverlayOptions())
+    check_against_the_others(seen_by(bioformats, out), out)
 
 
 @pytest.mark.real

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from models.checkpoint import Checkpoint, save_checkpoint
 from models.network import build, normalisation
-from models.predict import PredictOptions, Scorer
+from models.predict import Failed, PredictOptions, Scored, Scorer, SlideJob, score_slide, score_slides
+from pipelines.commands.app import app
 from wsi.errors import InputError, MismatchError, SlideError
 from wsi.geometry import TileGrid, TileSpec
 from wsi.slide import Slide, open_slide
@@ -47,7 +52,7 @@ def checkerboard(grid: TileGrid) -> np.ndarray:
 def test_wanted_tiles_are_scored_and_no_others(model: Path, slide: Slide) -> None:
     grid = grid_on(slide)
     wanted = checkerboard(grid)
-    scores = Scorer(model, FP32).score(slide, grid, wanted)
+    scores = score_slide(Scorer(model, FP32), slide, grid, wanted)
     assert (scores.scored == wanted.ravel()).all()
     np.testing.assert_allclose(scores.probabilities[scores.scored].sum(axis=1), 1, atol=1e-6)
     assert (scores.classes, scores.model) == (("A", "B", "C"), "three")
@@ -56,7 +61,7 @@ def test_wanted_tiles_are_scored_and_no_others(model: Path, slide: Slide) -> Non
 def test_a_tile_gets_what_it_would_get_alone(model: Path, slide: Slide) -> None:
     grid = grid_on(slide)
     scorer = Scorer(model, FP32)
-    together = scorer.score(slide, grid, np.ones((grid.rows, grid.cols), bool)).probabilities
+    together = score_slide(scorer, slide, grid, np.ones((grid.rows, grid.cols), bool)).probabilities
     for row, col in ((0, 0), (3, 5), (grid.rows - 1, grid.cols - 1)):
         tile = slide.read_to(grid.box(col, row), (64, 64))[None]
         np.testing.assert_allclose(scorer.probabilities(tile)[0], together[row * grid.cols + col], atol=1e-5)
@@ -65,33 +70,85 @@ def test_a_tile_gets_what_it_would_get_alone(model: Path, slide: Slide) -> None:
 def test_batch_size_changes_nothing(model: Path, slide: Slide) -> None:
     grid = grid_on(slide)
     wanted = checkerboard(grid)
-    small = Scorer(model, FP32).score(slide, grid, wanted).probabilities
-    large = Scorer(model, PredictOptions(50, "32-true")).score(slide, grid, wanted).probabilities
+    small = score_slide(Scorer(model, FP32), slide, grid, wanted).probabilities
+    large = score_slide(Scorer(model, PredictOptions(50, "32-true")), slide, grid, wanted).probabilities
     np.testing.assert_allclose(small, large, atol=1e-5)
 
 
 def test_two_runs_are_equal_to_the_bit(model: Path, slide: Slide) -> None:
     grid = grid_on(slide)
-    first, second = (Scorer(model, FP32).score(slide, grid, checkerboard(grid)).probabilities for _ in range(2))
+    first, second = (score_slide(Scorer(model, FP32), slide, grid, checkerboard(grid)).probabilities for _ in range(2))
     assert np.array_equal(first, second, equal_nan=True)
 
 
 def test_bfloat16_is_close(model: Path, slide: Slide) -> None:
     grid = grid_on(slide)
-    exact = Scorer(model, FP32).score(slide, grid, checkerboard(grid)).probabilities
-    rough = Scorer(model, PredictOptions(16, "bf16-mixed")).score(slide, grid, checkerboard(grid)).probabilities
+    exact = score_slide(Scorer(model, FP32), slide, grid, checkerboard(grid)).probabilities
+    rough = score_slide(Scorer(model, PredictOptions(16, "bf16-mixed")), slide, grid, checkerboard(grid)).probabilities
     assert np.nanmax(np.abs(exact - rough)) < 0.05
 
 
 @pytest.mark.parametrize("spec", [TileSpec(128, 1.0, 128), TileSpec(64, 0.5, 64)])
 def test_a_grid_that_is_not_the_models_is_refused(model: Path, slide: Slide, spec: TileSpec) -> None:
     with pytest.raises(MismatchError, match="trained on 64 px at 1 mpp"):
-        Scorer(model, FP32).score(slide, grid_on(slide, spec), np.ones((1, 1), bool))
+        score_slide(Scorer(model, FP32), slide, grid_on(slide, spec), np.ones((1, 1), bool))
 
 
 def test_nothing_wanted_is_no_error(model: Path, slide: Slide) -> None:
     grid = grid_on(slide)
-    assert not Scorer(model, FP32).score(slide, grid, np.zeros((grid.rows, grid.cols), bool)).scored.any()
+    assert not score_slide(Scorer(model, FP32), slide, grid, np.zeros((grid.rows, grid.cols), bool)).scored.any()
+
+
+def jobs_of(slide: Slide, *wanted: np.ndarray) -> list[SlideJob]:
+    """The same slide again and again, each time with other tiles wanted."""
+    return [SlideJob(f"s{i}", lambda: nullcontext(slide), grid_on(slide), each) for i, each in enumerate(wanted)]
+
+
+def test_slides_together_get_to_the_bit_what_each_gets_alone(model: Path, slide: Slide) -> None:
+    grid = grid_on(slide)
+    few, none = np.zeros((grid.rows, grid.cols), bool), np.zeros((grid.rows, grid.cols), bool)
+    few[1, 1:4] = True
+    wanted = (checkerboard(grid), few, none, ~checkerboard(grid), few)
+    scorer = Scorer(model, FP32)
+    told: list[int] = []
+    together = list(score_slides(scorer, jobs_of(slide, *wanted), told.append))
+    assert [found.name for found in together] == ["s0", "s1", "s2", "s3", "s4"]
+    for found, own in zip(together, wanted, strict=True):
+        assert isinstance(found, Scored)
+        alone = score_slide(scorer, slide, grid, own)
+        assert np.array_equal(found.scores.probabilities, alone.probabilities, equal_nan=True)
+    assert sum(told) == sum(int(each.sum()) for each in wanted)
+    # But for the last one, every batch was full, whatever slides it held tiles of.
+    assert set(told[:-1]) == {FP32.batch_size}
+
+
+def test_a_slide_that_fails_stops_no_other(model: Path, slide: Slide) -> None:
+    first, second, third = jobs_of(slide, *[checkerboard(grid_on(slide))] * 3)
+
+    def broken() -> nullcontext[Slide]:
+        raise SlideError("s1: cut short")
+
+    found = list(score_slides(Scorer(model, FP32), [first, dataclasses.replace(second, open=broken), third]))
+    assert [type(each) for each in found] == [Scored, Failed, Scored]
+    assert str(found[1].error) == "s1: cut short"  # type: ignore[union-attr]
+    assert np.array_equal(found[0].scores.probabilities, found[2].scores.probabilities, equal_nan=True)  # type: ignore[union-attr]
+
+
+def test_a_tile_in_all_its_orientations_is_scored_the_same_however_it_lies(model: Path) -> None:
+    tiles = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
+    every = Scorer(model, PredictOptions(4, "32-true", "d4"))
+    plain = Scorer(model, PredictOptions(4, "32-true"))
+    turned, mirrored = np.rot90(tiles, axes=(1, 2)), tiles[:, ::-1]
+    for other in (turned, mirrored):
+        np.testing.assert_allclose(every.probabilities(other), every.probabilities(tiles), atol=1e-6)
+    assert np.abs(plain.probabilities(turned) - plain.probabilities(tiles)).max() > 1e-4
+    assert every.made_of["tta"] == "d4"
+
+
+@pytest.mark.parametrize("given", [{"tta": "d8"}, {"precision": "16-mixed"}])
+def test_unknown_options_are_named(given: dict[str, str]) -> None:
+    with pytest.raises(InputError, match=f"predict.{next(iter(given))} is '{next(iter(given.values()))}'; give one of"):
+        PredictOptions(**given)  # type: ignore[arg-type]
 
 
 def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
@@ -115,3 +172,27 @@ def test_blocks_read_every_wanted_tile_once(slide: Slide) -> None:
     wanted = checkerboard(grid)
     index = np.concatenate([block.index for block in read_tiles(slide, grid, wanted)])
     assert sorted(index) == list(np.flatnonzero(wanted))
+
+
+def test_the_command_scores_many_slides_and_says_which_failed(
+    model: Path, phantom_tiled: Path, phantom_jpeg: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.tif"
+    broken.write_bytes(phantom_tiled.read_bytes()[:5000])
+    slides = [str(phantom_tiled), str(broken), str(phantom_jpeg)]
+    given = ["predict", *slides, "--model", str(model), "--out", str(tmp_path / "out"), "--precision", "32-true"]
+    found = CliRunner().invoke(app, given)
+    assert isinstance(found.exception, InputError)
+    assert str(found.exception) == "1 of 3 slides failed"
+    assert "failed: " in found.stderr
+    assert "broken.tif" in found.stderr
+    for done in (phantom_tiled, phantom_jpeg):
+        summary = json.loads((tmp_path / "out" / done.stem / "summary.json").read_text())
+        assert summary["tiles_scored"] > 0
+    assert not (tmp_path / "out" / "broken" / "predictions.parquet").exists()
+
+
+def test_slides_of_one_name_are_refused_before_anything_is_read(model: Path, tmp_path: Path) -> None:
+    given = ["predict", "a/x.svs", "b/x.svs", "--model", str(model), "--out", str(tmp_path)]
+    found = CliRunner().invoke(app, given)
+    assert "x: slides of one name; predict them one by one" in str(found.exception)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -31,9 +32,12 @@ def done_up_to(run: Path, stage: str, area_mm2: float = 1.0, scored: int = 5, we
             (folder / file).touch()
         if name == stage:
             break
+    info = {"width": 64, "height": 64, "mpp": [1.0, 1.0], "fingerprint": "f"}
+    (folder / "slide.json").write_text(json.dumps(info))
     (folder / "quality.json").write_text(json.dumps({"tissue_area_mm2": area_mm2}))
     if (folder / "summary.json").exists():
-        (folder / "summary.json").write_text(json.dumps({"tiles_scored": scored}))
+        summary = {"tiles_scored": scored, "scored_area_mm2": area_mm2, "classes": {}}
+        (folder / "summary.json").write_text(json.dumps(summary))
         write_table(folder / "tiles.parquet", with_grid(pa.table({"col": [0]}), GRID))
         scores = TileScores(GRID, ("A", "B"), np.array([[0.2, 0.8]], np.float32), "model")
         made = {"weights": weights, "tiles": sha256_of(folder / "tiles.parquet")}
@@ -125,6 +129,28 @@ def test_an_old_overlay_of_new_scores_is_out_of_date(tmp_path: Path) -> None:
     assert the_status(tmp_path).stage == "overlay"
     paint(folder)
     assert the_status(tmp_path).state == "ok"
+
+
+@pytest.mark.parametrize(
+    ("name", "stage"),
+    [
+        ("slide.json", "ingest"),
+        ("quality.json", "tissue"),
+        ("summary.json", "predict"),
+        ("predictions.parquet", "predict"),
+        ("overlay.png", "overlay"),
+    ],
+)
+@pytest.mark.parametrize("content", [b"", b"[1]", b'{"other": 1}', b"\xff\x00"])
+def test_a_damaged_file_fails_its_slide_by_name_and_nothing_else(
+    tmp_path: Path, name: str, stage: str, content: bytes
+) -> None:
+    done_up_to(tmp_path, "overlay")
+    (tmp_path / "slides" / "a" / name).write_bytes(content)
+    status = the_status(tmp_path)
+    assert (status.state, status.stage) == ("failed", stage)
+    assert f"a/{name}" in status.reason
+    assert "run again" in status.reason
 
 
 def test_what_lies_behind_the_failed_stage_is_of_old_and_not_shown() -> None:

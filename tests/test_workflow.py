@@ -143,7 +143,7 @@ def test_the_report_shows_every_slide_and_reaches_for_nothing(
     for slide_id, slide in status(hard[0]).items():
         assert f'id="{slide_id}"' in html
         assert slide["reason"].split(";")[0].split("'")[0] in html
-    assert "http" not in html.replace('xmlns="http', "")
+    assert "http" not in html.replace("http-equiv", "").replace('xmlns="http', "")
     assert "Research use only" in html
 
 
@@ -151,6 +151,7 @@ def test_a_good_slide_leaves_all_its_files(hard: tuple[Path, subprocess.Complete
     slides = hard[0] / "results" / "test" / "slides"
     common = {"slide.json", "tissue.geojson", "thumbnail.jpg", "quality.json", "tiles.parquet", "predictions.parquet"}
     common |= {"summary.json", "heatmap.ome.zarr", "overlay.ome.tif", "overlay.png"}
+    common |= {"tiles.geojson.gz", "regions.geojson", "tiles.csv"}
     assert {path.name for path in (slides / "monday__a").iterdir()} == common
     # Only the flat file was converted, and it gives the same scores.
     assert {path.name for path in (slides / "tuesday__a").iterdir()} == common | {"slide.ome.tif"}
@@ -183,7 +184,9 @@ def test_an_mpp_in_the_sheet_mends_the_slide_and_runs_nothing_else_again(
     configure(folder, overlay={"alpha": 0.2})
     assert jobs(snakemake(folder, "--dry-run")) == {"overlay", "report"}
     configure(folder, tile={"size_px": 64, "mpp": 1.0, "min_tissue": 0.3})
-    assert jobs(snakemake(folder, "--dry-run")) == {"tiles", "predict", "overlay", "report"}  # no training
+    assert jobs(snakemake(folder, "--dry-run")) == {"tiles", "predict", "overlay", "export", "report"}  # no training
+    configure(folder, export={"threshold": 0.9})
+    assert jobs(snakemake(folder, "--dry-run")) == {"export"}
 
 
 def test_a_killed_run_started_again_gives_what_an_unbroken_one_gives(tmp_path: Path) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 RGB = tuple[int, int, int]
 
@@ -39,3 +43,19 @@ def class_colours(classes: Sequence[str]) -> dict[str, RGB]:
 def hex_of(colour: RGB) -> str:
     """`#rrggbb`."""
     return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
+@functools.cache
+def heat_colours() -> NDArray[np.uint8]:
+    """(256, 3) RGB of probabilities 0, 1/255 … 1: cividis, even to the eye, also with a colour vision deficiency."""
+    from matplotlib import colormaps  # takes a while to import, and many who need class colours do not need it
+
+    table: NDArray[np.uint8] = np.rint(colormaps["cividis"](np.arange(256))[:, :3] * 255).astype(np.uint8)
+    table.setflags(write=False)
+    return table
+
+
+def heat_rgb(probability: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """(…, 3) RGB of (…) probabilities, on the fixed scale from 0 to 1."""
+    rgb: NDArray[np.uint8] = heat_colours().take(np.rint(np.clip(probability, 0, 1) * 255).astype(np.intp), axis=0)
+    return rgb

@@ -17,19 +17,27 @@ from wsi.scores import TileScores
 
 @dataclass(frozen=True)
 class Heatmap:
-    """`values` (classes, rows, cols) float32; `um_per_cell` and `offset_um` place it on the slide, (x, y)."""
+    """`values` (classes, rows, cols) float32, and where the cells lie on the slide, all (x, y).
+
+    um_per_cell: size of a cell. offset_um: the first cell's top-left corner, from the slide's. px_um: size of a
+    level-0 px of the slide.
+    """
 
     classes: tuple[str, ...]
     values: NDArray[np.float32]
     um_per_cell: tuple[float, float]
     offset_um: tuple[float, float]
+    px_um: tuple[float, float]
 
     @classmethod
     def of(cls, scores: TileScores) -> Heatmap:
-        """The map of a slide's scores: one cell for each tile's stride, centred in the tile."""
+        """The map of a slide's scores: one cell for each tile's stride, centred in the tile (`TileGrid.cell`)."""
         spec = scores.grid.spec
-        cell, margin = spec.stride_px * spec.mpp, (spec.size_px - spec.stride_px) // 2 * spec.mpp
-        return cls(scores.classes, scores.heatmap(), (cell, cell), (margin, margin))
+        # µm of a grid px on this slide: a ratio of 2.001 is taken for 2, and the spec's own mpp would drift.
+        x, y = (ratio * mpp for ratio, mpp in zip(scores.grid.downsample, scores.grid.slide_mpp, strict=True))
+        margin = (spec.size_px - spec.stride_px) // 2
+        cell, offset = (spec.stride_px * x, spec.stride_px * y), (margin * x, margin * y)
+        return cls(scores.classes, scores.heatmap(), cell, offset, scores.grid.slide_mpp)
 
     def write(self, path: Path) -> None:
         """Write an OME-Zarr folder (Zarr format 3)."""
@@ -45,9 +53,18 @@ class Heatmap:
             }
 
     def _multiscale(self) -> dict[str, Any]:
+        """Coordinates as NGFF has them: an index stands for its pixel's centre, and so does the slide's own.
+
+        Level 0 of a slide has no translation, so its top-left corner lies at minus half a px. The centre of the first
+        cell is half a cell from that cell's corner.
+        """
+        x, y = (
+            offset + cell / 2 - px / 2
+            for offset, cell, px in zip(self.offset_um, self.um_per_cell, self.px_um, strict=True)
+        )
         transformations = [
             {"type": "scale", "scale": [1.0, self.um_per_cell[1], self.um_per_cell[0]]},
-            {"type": "translation", "translation": [0.0, self.offset_um[1], self.offset_um[0]]},
+            {"type": "translation", "translation": [0.0, y, x]},
         ]
         return {
             "name": "probabilities",

@@ -14,9 +14,9 @@ from matplotlib.patches import Patch, Rectangle
 from PIL import Image
 
 from wsi.atomic import writing
-from wsi.colours import hex_of
+from wsi.colours import heat_colours, hex_of
 from wsi.overlay import OverlayOptions, Painter
-from wsi.scores import TileScores, summarise
+from wsi.scores import Threshold, TileScores, summarise
 from wsi.slide import Slide
 
 RESEARCH_USE = "Research use only. Not for diagnosis."
@@ -99,16 +99,31 @@ def round_length_um(about_um: float) -> float:
 
 
 def _legend(figure: Figure, left: float, painter: Painter, scores: TileScores, options: OverlayOptions) -> None:
+    """What the colours mean, right of the picture."""
+    below = f"\nbelow {painter.heat.threshold.value:g}: not painted" if painter.heat.threshold.value > 0 else ""
+    drawn = "borders of areas" if options.style == "outline" else f"opacity = {options.alpha:g} × probability"
+    note = f"{drawn}{below}" if scores.scored.any() else "No tile was scored:\nno tissue was found."
+    if options.heat is None or options.style == "outline":
+        _class_legend(figure, left, painter, scores, options.heat, note)
+    else:
+        text = f"Probability of {options.heat}\n{note}"
+        figure.text(left, 0.975, text, fontsize=8, va="top", linespacing=1.3)
+        _colour_bar(figure, left, painter.heat.threshold)
+
+
+def _class_legend(
+    figure: Figure, left: float, painter: Painter, scores: TileScores, heat: str | None, note: str
+) -> None:
+    """Each class with its colour and area; of `heat` alone no area, since it is not where that class wins."""
     summary: dict[str, Any] = summarise(scores)
     handles = []
-    for name in scores.classes:
+    for name in scores.classes if heat is None else (heat,):
         entry = summary["classes"][name]
         share = "–" if entry["share"] is None else f"{entry['share']:.1%}"
         hollow = "" if name in painter.painted else " (not painted)"
         face = hex_of(painter.colours[name]) if name in painter.painted else "none"
-        handles.append(
-            Patch(facecolor=face, edgecolor="0.4", label=f"{name}{hollow}\n{entry['area_mm2']:.2f} mm² · {share}")
-        )
+        area = f"\n{entry['area_mm2']:.2f} mm² · {share}" if heat is None else ""
+        handles.append(Patch(facecolor=face, edgecolor="0.4", label=f"{name}{hollow}{area}"))
     legend = figure.legend(
         handles=handles,
         loc="upper left",
@@ -118,9 +133,19 @@ def _legend(figure: Figure, left: float, painter: Painter, scores: TileScores, o
         labelspacing=0.7,
         alignment="left",
     )
-    note = f"opacity = {options.alpha:g} × probability"
-    if options.threshold > 0:
-        note += f"\nbelow {options.threshold:g}: not painted"
-    if not scores.scored.any():
-        note = "No tile was scored:\nno tissue was found."
-    legend.set_title(f"Most probable class\n{note}", prop=FontProperties(size=8))
+    title = "Most probable class" if heat is None else f"Probability of {heat}"
+    legend.set_title(f"{title}\n{note}", prop=FontProperties(size=8))
+
+
+def _colour_bar(figure: Figure, left: float, threshold: Threshold) -> None:
+    """The scale from 0 to 1, with the threshold; what lies below it is not painted, and hatched here."""
+    width, height = figure.get_size_inches()
+    axes = figure.add_axes((left + 0.05 / width, 0.22, 0.22 / width, 0.98 - 0.22 - 0.75 / height))
+    axes.imshow(heat_colours()[:, None], origin="lower", extent=(0, 1, 0, 1), aspect="auto")
+    axes.add_patch(Rectangle((0, 0), 1, threshold.value, facecolor="white", edgecolor="0.4", hatch="////", linewidth=0))
+    ticks = {end: f"{end:g}" for end in (0.0, 1.0) if abs(end - threshold.value) > 0.04}  # else one hides the other
+    said = {"given": "threshold", "model": "the model's threshold", "default": "threshold (the model has none)"}
+    ticks[threshold.value] = f"{threshold.value:.2g} {said[threshold.source]}"
+    axes.set_xticks([])
+    axes.set_yticks(list(ticks), list(ticks.values()), fontsize=8)
+    axes.yaxis.tick_right()

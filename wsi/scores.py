@@ -1,15 +1,16 @@
 """What a model said of every tile: probabilities on a grid, as a table and as a map.
 
 predictions.parquet holds the rows of tiles.parquet and, for each class, `prob_<class>` (float32, 0-1; NaN where
-the tile was not scored). Its metadata holds the grid and the model's name.
+the tile was not scored). Its metadata holds the grid, the model's name and its thresholds.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -23,16 +24,32 @@ from wsi.tiles import grid_of
 _PREFIX = "prob_"
 _MODEL_KEY = b"tesela.model"
 _MADE_OF_KEY = b"tesela.made_of"
+_THRESHOLDS_KEY = b"tesela.thresholds"
+
+# From here on a tile is called a class, where neither the model nor a person says otherwise.
+DEFAULT_THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """The probability from which on a tile is called a class, and who says so."""
+
+    value: float
+    source: Literal["given", "model", "default"]
 
 
 @dataclass(frozen=True)
 class TileScores:
-    """`probabilities` (rows * cols, classes) float32, NaN where not scored; row by row over `grid`."""
+    """`probabilities` (rows * cols, classes) float32, NaN where not scored; row by row over `grid`.
+
+    thresholds: the model's own, by class; None where it has none.
+    """
 
     grid: TileGrid
     classes: tuple[str, ...]
     probabilities: NDArray[np.float32]
     model: str
+    thresholds: Mapping[str, float] | None = None
 
     @property
     def scored(self) -> NDArray[np.bool_]:
@@ -42,6 +59,14 @@ class TileScores:
     def heatmap(self) -> NDArray[np.float32]:
         """(classes, rows, cols) probabilities, NaN where nothing was scored."""
         return self.probabilities.T.reshape(len(self.classes), self.grid.rows, self.grid.cols)
+
+    def threshold(self, name: str, given: float | None = None) -> Threshold:
+        """The threshold of a class: the given one, else the model's, else the default."""
+        if given is not None:
+            return Threshold(given, "given")
+        if self.thresholds is not None and name in self.thresholds:
+            return Threshold(self.thresholds[name], "model")
+        return Threshold(DEFAULT_THRESHOLD, "default")
 
     def winners(self) -> NDArray[np.int64]:
         """(rows * cols,) index of the most probable class; -1 where not scored."""
@@ -54,6 +79,8 @@ class TileScores:
             tiles = tiles.append_column(_PREFIX + name, pa.array(column))
         metadata = {**(tiles.schema.metadata or {}), _MODEL_KEY: self.model.encode()}
         metadata[_MADE_OF_KEY] = json.dumps(made_of).encode()
+        if self.thresholds is not None:
+            metadata[_THRESHOLDS_KEY] = json.dumps(dict(self.thresholds)).encode()
         return tiles.replace_schema_metadata(metadata)
 
     @classmethod
@@ -63,9 +90,10 @@ class TileScores:
         if not names:
             raise InputError(f"{path}: no column 'prob_<class>' in it; make it with `tesela predict`")
         probabilities = np.stack([table[name].to_numpy().astype(np.float32) for name in names], axis=1)
-        model = (table.schema.metadata or {}).get(_MODEL_KEY, b"").decode()
+        metadata = table.schema.metadata or {}
+        thresholds = json.loads(metadata.get(_THRESHOLDS_KEY, b"null"))
         classes = tuple(name.removeprefix(_PREFIX) for name in names)
-        return cls(grid_of(table, path), classes, probabilities, model)
+        return cls(grid_of(table, path), classes, probabilities, metadata.get(_MODEL_KEY, b"").decode(), thresholds)
 
 
 def made_of(predictions: Path) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Optional, cast
 
 import typer
 
@@ -16,7 +16,7 @@ from wsi.annotations import read_regions, write_geojson
 from wsi.atomic import refuse_overwriting
 from wsi.errors import InputError
 from wsi.marked import MarkedOptions, MarkedRegions
-from wsi.overlay import OverlayOptions
+from wsi.overlay import OverlayOptions, Style, parse_region
 from wsi.source import source_of
 
 
@@ -131,43 +131,102 @@ def train(
 
 @app.command()
 def predict(
-    slide: SlideArgument,
+    slides: Annotated[
+        list[str],
+        typer.Argument(metavar="SLIDE...", help="slides, slide.json files or addresses", show_default=False),
+    ],
     model: Annotated[str, typer.Option(help=MODEL_HELP)],
-    out: Annotated[Path, typer.Option(help="folder for predictions.parquet, heatmap.ome.zarr and summary.json")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="folder for predictions.parquet, heatmap.ome.zarr, summary.json; of several slides, a folder each"
+        ),
+    ],
     tiles_parquet: Annotated[Optional[Path], typer.Option("--tiles", help="tiles.parquet; default: made now")] = None,  # noqa: UP045
     batch_size: Annotated[int, typer.Option(min=1, help="tiles a forward pass")] = 64,
     precision: Annotated[str, typer.Option(help="auto (timed trial), 32-true or bf16-mixed")] = "auto",
+    tta: Annotated[str, typer.Option(help="d4: the mean of eight orientations, for eight times the work")] = "none",
     mpp: SlideMpp = None,
     threads: Annotated[Optional[int], typer.Option(help="processor threads; default: all")] = None,  # noqa: UP045
     as_json: AsJson = False,
 ) -> None:
-    """Score the tiles of a slide with a trained model. A grid that is not the model's is refused."""
-    from models.predict import PredictOptions
-    from pipelines import learning
+    """Score the tiles of slides with a trained model. A grid that is not the model's is refused.
 
-    options = PredictOptions(batch_size, precision)
-    summary = learning.predict(
-        source_of(slide), tiles_parquet, model_folder(model), out, options, mpp=mpp, threads=threads
-    )
+    Several slides go through the model together, which saves loading it for each; a score does not depend on what it
+    was computed with. A slide that fails stops no other, and the exit code is 2.
+    """
+    from models.predict import PredictOptions
+    from pipelines import predicting
+
+    requests = predicting.requests_of([source_of(slide) for slide in slides], out, tiles_parquet, mpp)
+    # Typer knows no literals; what is wrong is said by the options themselves.
+    options = PredictOptions(batch_size, precision, tta)  # type: ignore[arg-type]
+    found = []
+    for outcome in predicting.predict(requests, model_folder(model), options, threads):
+        found.append(outcome)
+        if outcome.error is not None and len(requests) > 1:
+            err.print(f"failed: {outcome.request.slide}: {outcome.error}", markup=False)
     if as_json:
-        show_json(summary)
+        summaries = [{"slide": str(o.request.slide), **(o.summary or {"error": str(o.error)})} for o in found]
+        show_json(summaries if len(requests) > 1 else found[0].summary)
+    errors = [outcome.error for outcome in found if outcome.error is not None]
+    if errors:
+        raise errors[0] if len(requests) == 1 else InputError(f"{len(errors)} of {len(requests)} slides failed")
 
 
 @app.command()
 def overlay(
     slide: SlideArgument,
     predictions: Annotated[Path, typer.Option(help="predictions.parquet")],
-    out: Annotated[Path, typer.Option(help="overlay.ome.tif to write")],
+    out: Annotated[Path, typer.Option(help="overlay.ome.tif to write; with --region a PNG")],
     preview: Annotated[Optional[Path], typer.Option(help="overlay.png with legend and scale bar")] = None,  # noqa: UP045
     alpha: Annotated[float, typer.Option(help="opacity of a tile of probability 1")] = OverlayOptions.alpha,
-    threshold: Annotated[float, typer.Option(help="lowest probability painted")] = OverlayOptions.threshold,
+    threshold: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(help="lowest probability painted; default: 0, with --heat the model's own, or 0.5"),
+    ] = OverlayOptions.threshold,
     classes: Annotated[Optional[list[str]], typer.Option(help="paint only these; repeat for more")] = None,  # noqa: UP045
+    heat: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="CLASS", help="instead: the heat of this one class, in cividis from 0 to 1"),
+    ] = OverlayOptions.heat,
+    style: Annotated[
+        str, typer.Option(help="blocky (tiles as scored), smooth (between tile centres) or outline")
+    ] = OverlayOptions.style,
+    outline_px: Annotated[int, typer.Option(help="width of outlines, px of the level shown")] = (
+        OverlayOptions.outline_px
+    ),
     quality: Annotated[int, typer.Option(min=0, max=100, help="JPEG quality; 0: lossless")] = OverlayOptions.quality,
+    region: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="X,Y,W,H", help="only this region (level-0 px), painted, as a PNG"),
+    ] = None,
+    downsample: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(help="with --region: level-0 px to each of its px; default: 1"),
+    ] = None,
     slide_id: Annotated[Optional[str], typer.Option("--id", help="name in the caption")] = None,  # noqa: UP045
     mpp: SlideMpp = None,
 ) -> None:
-    """Blend the classes' colours over the slide and rebuild its pyramid."""
-    options = OverlayOptions(alpha, threshold, tuple(classes) if classes else None, quality)
+    """Blend the classes' colours over the slide and rebuild its pyramid; or over a region, as a picture.
+
+    Each tile has the colour of its most probable class and the opacity alpha × probability. With --heat TUM only that
+    class is painted, in cividis from 0 to 1, wherever its probability reaches the threshold. Smooth heat is
+    interpolated between tiles of one class; an outline hides nothing of the tissue within.
+
+    Native JPEG tiles that nothing is painted on are copied as they are; painted ones are encoded with --quality, or
+    with the slide's own where that is higher.
+    """
+    options = OverlayOptions(
+        alpha, threshold, tuple(classes) if classes else None, heat, cast(Style, style), outline_px, quality
+    )
     source = source_of(slide)
+    if region is not None:
+        if preview is not None:
+            raise InputError("--preview shows the whole slide: leave it out, or --region")
+        stages.overlay_region(source, predictions, out, options, parse_region(region), downsample or 1.0, mpp)
+        return
+    if downsample is not None:
+        raise InputError("--downsample is for a --region; overlay.ome.tif has every level")
     name = slide_id or (Path(slide).parent.name if source.name == "slide.json" else source.stem)
     stages.overlay(source, predictions, out, options, preview=preview, slide_id=name, mpp=mpp)

@@ -45,6 +45,10 @@ rule report:
         "tesela report {params.run:q} 2> {log:q}"
 
 
+onstart:
+    run.keep_config()
+
+
 onsuccess:
     # Where a single file was asked for, there may be no report yet.
     shell(

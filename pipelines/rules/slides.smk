@@ -160,3 +160,29 @@ rule overlay:
     shell:
         "tesela overlay {input.slide:q} --predictions {input.predictions:q} --out {output.tif:q}"
         " --preview {output.png:q} {params.flags} 2> {log:q}"
+
+
+rule export:
+    input:
+        slide=rules.ingest.output,
+        predictions=rules.predict.output[0],
+    output:
+        [f"{run.slide_folder}/{name}" for name in run.exports],
+    log:
+        f"{run.folder}/logs/export/{{slide}}.log",
+    benchmark:
+        f"{run.folder}/benchmarks/export/{{slide}}.tsv"
+    group:
+        run.scoring_group
+    threads: 1
+    resources:
+        mem_mb=lambda w, attempt: 1000 * attempt,
+        runtime=20,
+    params:
+        out=subpath(input.predictions, parent=True),
+        flags=run.flags("export"),
+    message:
+        "export {wildcards.slide}"
+    shell:
+        "tesela export {input.slide:q} --predictions {input.predictions:q} --out {params.out:q} {params.flags}"
+        " 2> {log:q}"

@@ -118,12 +118,18 @@ def _polygon(rings: Any) -> Polygon:
 
 
 def write_geojson(
-    path: Path, regions: Iterable[Region], colours: dict[str, tuple[int, int, int]] | None = None
+    path: Path,
+    regions: Iterable[Region],
+    colours: dict[str, tuple[int, int, int]] | None = None,
+    members: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write regions as a QuPath FeatureCollection of locked annotations, in level-0 px."""
+    """Write regions as a QuPath FeatureCollection of locked annotations, in level-0 px.
+
+    members: more of the collection's own, which QuPath passes over.
+    """
     features = [_feature(region, (colours or {}).get(region.name, (128, 128, 128))) for region in regions]
     with writing(path) as temporary:
-        temporary.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+        temporary.write_text(json.dumps({"type": "FeatureCollection", **(members or {}), "features": features}))
 
 
 def _feature(region: Region, colour: Sequence[int]) -> dict[str, Any]:

@@ -22,7 +22,8 @@ from wsi.writers.pyramid import COMPRESSION_OF, Codec, PyramidOptions, TiledLeve
 _CODEC_OF: dict[int, Codec] = {value: codec for codec, value in COMPRESSION_OF.items()}
 # Tiles without compression, and deflate by its older name: copied as they are, with deflate for what is missing.
 _CODEC_OF |= {1: "deflate", 32946: "deflate"}
-_BAND_PX = 512
+# Rows that are read at once.
+BAND_PX = 512
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def copy_pyramid(
 ) -> None:
     """Write the pyramid. Missing levels are halved from the coarsest level before the first of them, read once."""
     rows = [(level, tiles, row) for level, tiles in sorted(plan.copied.items()) for row in range(tiles.rows)]
-    tops = range(0, plan.sizes[0][1], _BAND_PX) if plan.missing else range(0)
+    tops = range(0, plan.sizes[0][1], BAND_PX) if plan.missing else range(0)
     steps = iter(range(1, len(rows) + len(tops) + 1))
 
     def told() -> None:
@@ -105,7 +106,7 @@ def copy_pyramid(
 
     def bands() -> Iterator[NDArray[np.uint8]]:
         for top in tops:
-            yield _level_rows(slide, plan.start, plan.sizes[0], top)
+            yield level_rows(slide, plan.start, plan.sizes[0], top)
             told()
 
     with writing_pyramid(path, plan.levels, facts) as pyramid:
@@ -117,8 +118,8 @@ def copy_pyramid(
                 halve_down(read, plan.sizes, plan.built.tile_px, encode)
 
 
-def _level_rows(slide: Slide, power: int, size: tuple[int, int], top: int) -> NDArray[np.uint8]:
-    """(rows, width, 3) RGB of the level that is 2^power smaller, from row `top` of it on."""
-    height = min(_BAND_PX, size[1] - top)
+def level_rows(slide: Slide, power: int, size: tuple[int, int], top: int) -> NDArray[np.uint8]:
+    """(rows, width, 3) RGB of the level that is 2^power smaller, from row `top` of it on: BAND_PX rows at most."""
+    height = min(BAND_PX, size[1] - top)
     scale = 2**power
     return slide.read_to(Box(0, top * scale, size[0] * scale, height * scale), (size[0], height))

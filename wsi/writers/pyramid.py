@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -69,6 +69,10 @@ def check_tile_px(tile_px: int) -> None:
         raise InputError(f"tiles of {tile_px} px; give a multiple of 16, from 16 to 4096")
 
 
+# (tile, x, y in px of its level) → the tile as it is to be stored.
+Paint = Callable[[NDArray[np.uint8], int, int], NDArray[np.uint8]]
+
+
 @dataclass(frozen=True)
 class TiledLevel:
     """One level as it lies in the file: its size and how its tiles are stored, as TIFF tags have it."""
@@ -117,9 +121,13 @@ class TiledLevel:
 
     def white(self) -> bytes:
         """A white tile in this level's own format."""
-        tile = np.full((self.tile_height, self.tile_width, 3), 255, np.uint8)
+        return self.encode(np.full((self.tile_height, self.tile_width, 3), 255, np.uint8), 90)
+
+    def encode(self, tile: NDArray[np.uint8], quality: int) -> bytes:
+        """(h, w, 3) RGB, a whole tile or less at the level's edge, in this level's own format; quality: of JPEG."""
+        tile = _filled(tile, self.tile_height, self.tile_width)
         if self.compression == COMPRESSION_OF["jpeg"]:
-            return _jpeg(tile, 90, "YCBCR" if self.photometric == _YCBCR else "RGB", self.subsampling or (1, 1))
+            return _jpeg(tile, quality, "YCBCR" if self.photometric == _YCBCR else "RGB", self.subsampling or (1, 1))
         return _lossless(tile, self.compression, self.predictor)
 
 
@@ -159,17 +167,20 @@ class PyramidFile:
         self._white: dict[int, int] = {}  # level → index of its white tile
         self._digest = hashlib.sha256()
 
-    def encode(self, level: int, top: int, band: NDArray[np.uint8], options: PyramidOptions) -> None:
-        """Rows of a level from `top` on, a multiple of the tile's side; edge tiles repeat their last px."""
+    def encode(
+        self, level: int, top: int, band: NDArray[np.uint8], options: PyramidOptions, paint: Paint | None = None
+    ) -> None:
+        """Rows of a level from `top` on, a multiple of the tile's side; edge tiles repeat their last px.
+
+        paint: what each tile goes through on its way, in threads; `band` itself stays as it is.
+        """
         side = options.tile_px
         places = [(y, x) for y in range(0, len(band), side) for x in range(0, band.shape[1], side)]
 
         def one(y: int, x: int) -> bytes:
             tile = band[y : y + side, x : x + side]
-            missing = (side - tile.shape[0], side - tile.shape[1])
-            if any(missing):
-                tile = np.pad(tile, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
-            return options.encode(np.ascontiguousarray(tile))
+            painted = tile if paint is None else paint(tile, x, top + y)
+            return options.encode(_filled(painted, side, side))
 
         first = top // side * self._levels[level].columns
         waiting = [cache.submit(one, y, x) for y, x in places]
@@ -179,15 +190,18 @@ class PyramidFile:
     def copy(self, level: int, tiles: NativeTiles, row: int) -> None:
         """Copy a row of tiles as they are. One that the source lacks becomes white: the same one, wherever it is."""
         for index in range(row * tiles.columns, (row + 1) * tiles.columns):
-            data = tiles.raw(index)
-            if data:
-                self._put(level, index, data)
-                continue
-            if level not in self._white:
-                self._put(level, index, self._levels[level].white())
-                self._white[level] = index
-            for table in (self._offsets[level], self._counts[level]):
-                table[index] = table[self._white[level]]
+            self.put(level, index, tiles.raw(index))
+
+    def put(self, level: int, index: int, data: bytes) -> None:
+        """A tile as it is to lie in the file; one without data becomes white."""
+        if data:
+            return self._put(level, index, data)
+        if level not in self._white:
+            self._put(level, index, self._levels[level].white())
+            self._white[level] = index
+        for table in (self._offsets[level], self._counts[level]):
+            table[index] = table[self._white[level]]
+        return None
 
     def _put(self, level: int, index: int, data: bytes) -> None:
         self._offsets[level][index] = self._file.append(data)
@@ -242,6 +256,14 @@ def _picture_tags(width: int, height: int, compression: int, photometric: int, p
     if predictor != 1:
         tags[317] = (SHORT, [predictor])
     return tags
+
+
+def _filled(tile: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """A tile of that size: what it lacks at the right and below repeats its last px."""
+    missing = (height - tile.shape[0], width - tile.shape[1])
+    if any(missing):
+        tile = np.pad(tile, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
+    return np.ascontiguousarray(tile)
 
 
 def _jpeg(tile: NDArray[np.uint8], quality: int, colours: str, subsampling: tuple[int, int]) -> bytes:

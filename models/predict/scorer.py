@@ -1,0 +1,130 @@
+"""A loaded model, ready to score tiles: device, precision and memory layout chosen once."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.checkpoint import load_checkpoint, weights_digest
+from models.network import Network
+from wsi.errors import InputError, WsiError
+
+# bfloat16, or another layout, must be this much faster to be taken: on some processors they are slower.
+_FASTER = 1.2
+_TRIAL_BATCHES = 4
+_TRIAL_TILES = 32
+Precision = Literal["auto", "32-true", "bf16-mixed"]
+Augmented = Literal["none", "d4"]
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """How to score.
+
+    batch_size: tiles a forward pass. precision: "auto" takes what a short timed trial finds fastest. tta: "d4" scores
+    every tile in its eight orientations and takes the mean, for eight times the work.
+    """
+
+    batch_size: int = 64
+    precision: Precision = "auto"
+    tta: Augmented = "none"
+
+    def __post_init__(self) -> None:
+        rules = {"precision": get_args(Precision), "tta": get_args(Augmented)}
+        for name, known in rules.items():
+            if getattr(self, name) not in known:
+                raise InputError(f"predict.{name} is {getattr(self, name)!r}; give one of {', '.join(known)}")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the forward pass is computed."""
+
+    bf16: bool = False
+    channels_last: bool = True
+
+    @property
+    def text(self) -> str:
+        """As it is kept with the scores."""
+        return ("bf16-mixed" if self.bf16 else "32-true") + ("" if self.channels_last else ", channels first")
+
+
+class Scorer:
+    """Tiles in, probabilities out."""
+
+    def __init__(self, folder: Path, options: PredictOptions) -> None:
+        self.checkpoint, network = load_checkpoint(folder)
+        self.options = options
+        self.name = folder.name
+        self._weights = weights_digest(folder)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.network: Network = network.to(self.device)
+        self._take(self._fastest() if options.precision == "auto" else Plan(options.precision == "bf16-mixed"))
+
+    def _take(self, plan: Plan) -> None:
+        self.plan = plan
+        layout = torch.channels_last if plan.channels_last else torch.contiguous_format
+        self.network = self.network.to(memory_format=layout)  # type: ignore[call-overload]
+
+    def _fastest(self) -> Plan:
+        size = self.checkpoint.tile.size_px
+        tiles = np.full((min(_TRIAL_TILES, self.options.batch_size), size, size, 3), 200, np.uint8)
+        # The best of several, taken in turns: a busy moment must not decide, or two slides of a run would differ.
+        best = {Plan(bf16, layout): math.inf for bf16 in (False, True) for layout in (True, False)}
+        for _ in range(_TRIAL_BATCHES):
+            for plan, seconds in best.items():
+                self._take(plan)
+                began = time.perf_counter()
+                self._forward(tiles)
+                best[plan] = min(seconds, time.perf_counter() - began)
+        fastest = min(best, key=lambda plan: best[plan])
+        return fastest if best[Plan()] > _FASTER * best[fastest] else Plan()
+
+    @property
+    def made_of(self) -> dict[str, str]:
+        """What the scores depend on: the weights (SHA-256), the precision that was taken, the orientations."""
+        return {"weights": self._weights, "precision": self.plan.text, "tta": self.options.tta}
+
+    @torch.inference_mode()
+    def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(N, classes) float32 of (N, size_px, size_px, 3) RGB tiles, calibrated; the same for a tile in any batch.
+
+        A batch of fewer than `batch_size` tiles is filled up: libraries compute batches of other sizes in another
+        order, and the last digits of a score would depend on what it was scored with.
+        Raises WsiError where memory runs out, with a batch size to try.
+        """
+        count, full = len(pixels), self.options.batch_size
+        if count < full:
+            pixels = np.concatenate([pixels, np.zeros((full - count, *pixels.shape[1:]), np.uint8)])
+        try:
+            found = [self._forward(turned) for turned in _orientations(pixels, self.options.tta)]
+        except torch.OutOfMemoryError as error:
+            raise WsiError(
+                f"out of memory with batches of {full} tiles; set predict.batch_size to {max(1, full // 2)}"
+            ) from error
+        return np.asarray(np.mean(found, axis=0)[:count], np.float32)
+
+    @torch.inference_mode()
+    def _forward(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        inputs = self.checkpoint.inputs(pixels, self.device)
+        if not self.plan.channels_last:
+            inputs = inputs.contiguous()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.plan.bf16):
+            logits = self.network(inputs)
+        scaled = logits.float() / self.checkpoint.temperature
+        return np.asarray(torch.softmax(scaled, dim=1).cpu().numpy(), np.float32)
+
+
+def _orientations(pixels: NDArray[np.uint8], tta: Augmented) -> Iterator[NDArray[np.uint8]]:
+    """(N, h, w, 3) as it is; with "d4" also turned and mirrored."""
+    for mirrored in (pixels,) if tta == "none" else (pixels, pixels[:, :, ::-1]):
+        for quarter in range(1 if tta == "none" else 4):
+            yield np.ascontiguousarray(np.rot90(mirrored, quarter, axes=(1, 2)))

@@ -1,0 +1,118 @@
+"""Slides through a model: predictions.parquet, heatmap.ome.zarr and summary.json of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from models.predict import Failed, PredictOptions, Scorer, SlideJob, score_slides
+from pipelines import stages
+from pipelines.console import progress_bar
+from wsi.blank import BlankOptions
+from wsi.errors import InputError, WsiError
+from wsi.geometry import TileSpec
+from wsi.slide import Slide, open_slide
+from wsi.source import Source
+from wsi.tiles import candidates, grid_of, read_table
+from wsi.tissue import TissueOptions
+
+
+@dataclass(frozen=True)
+class Request:
+    """A slide to score, and the folder for what is found. tiles: its tiles.parquet; None makes one in `out` first."""
+
+    slide: Source
+    out: Path
+    tiles: Path | None = None
+    mpp: float | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a request: its summary, or why there is none."""
+
+    request: Request
+    summary: dict[str, object] | None
+    error: WsiError | None = None
+
+
+def predict(
+    requests: Sequence[Request], model: Path, options: PredictOptions, threads: int | None = None
+) -> Iterator[Outcome]:
+    """Score all slides in one go; an outcome of each, as soon as it is written. A slide that fails stops no other.
+
+    Without tiles, tissue and tiles are found first, for the model's own tile size and mpp. Raises InputError where the
+    model cannot be loaded.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    scorer = Scorer(model, options)
+    jobs, of_job = [], []
+    for request in requests:
+        try:
+            jobs.append(_job(request, scorer.checkpoint.tile))
+            of_job.append(request)
+        except WsiError as error:
+            yield Outcome(request, None, error)
+    total, done = max(1, sum(int(job.wanted.sum()) for job in jobs)), 0
+    title = f"predict {jobs[0].name}" if len(jobs) == 1 else f"predict {len(jobs)} slides"
+    with progress_bar(title) as told:
+
+        def scored(tiles: int) -> None:
+            nonlocal done
+            done += tiles
+            told(done / total)
+
+        for request, found in zip(of_job, score_slides(scorer, jobs, scored), strict=True):
+            if isinstance(found, Failed):
+                yield Outcome(request, None, found.error)
+                continue
+            tiles = request.tiles or _own_tiles(request)
+            yield Outcome(request, stages.write_scores(found.scores, tiles, request.out, scorer.made_of))
+
+
+def _job(request: Request, spec: TileSpec) -> SlideJob:
+    tiles = request.tiles or _own_tiles(request)
+    if request.tiles is None:
+        stages.tiles(
+            request.slide,
+            tiles,
+            spec,
+            BlankOptions(),
+            min_tissue=0.1,
+            allow_upsample=False,
+            tissue_path=None,
+            tissue_options=TissueOptions(),
+            scheduler=None,
+            mpp=request.mpp,
+        )
+    table = read_table(tiles)
+    grid = grid_of(table, tiles)
+    opened: Callable[[], AbstractContextManager[Slide]] = partial(open_slide, request.slide, request.mpp)
+    return SlideJob(request.out.name, opened, grid, candidates(table, grid))
+
+
+def _own_tiles(request: Request) -> Path:
+    return request.out / "tiles.parquet"
+
+
+def requests_of(
+    slides: Sequence[Source], out: Path, tiles: Path | None = None, mpp: float | None = None
+) -> list[Request]:
+    """One slide into `out` itself, several into a folder each, named as they are. Raises InputError where two clash."""
+    if len(slides) == 1:
+        return [Request(slides[0], out, tiles, mpp)]
+    if tiles is not None:
+        raise InputError(f"--tiles is of one slide, and {len(slides)} are given; leave it out")
+    names = [
+        slide.parent.name if isinstance(slide, Path) and slide.name == "slide.json" else slide.stem for slide in slides
+    ]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise InputError(f"{', '.join(doubled)}: slides of one name; predict them one by one, each into its own --out")
+    return [Request(slide, out / name, None, mpp) for slide, name in zip(slides, names, strict=True)]

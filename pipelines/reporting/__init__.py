@@ -1,0 +1,1 @@
+"""What the parts of report.html are made of; pipelines/report.py puts them together."""

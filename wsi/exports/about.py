@@ -1,0 +1,42 @@
+"""What an export says of itself, for who finds the file alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from wsi.scores import Threshold, TileScores
+
+RESEARCH_USE = "Research use only. Not for diagnosis."
+
+
+def about(scores: TileScores, offset_px: tuple[int, int]) -> dict[str, Any]:
+    """Model, tiles, and the frame of the coordinates.
+
+    offset_px: level-0 (x, y) of the file's (0, 0).
+    """
+    return {
+        "model": scores.model,
+        "tile": asdict(scores.grid.spec),
+        "slide_px": [scores.grid.slide_width, scores.grid.slide_height],
+        "slide_mpp": list(scores.grid.slide_mpp),
+        "offset_px": list(offset_px),
+        "frame": _FRAME if offset_px == (0, 0) else _FRAME_OF_BOUNDS,
+        "edge": "what reaches over the slide's edge is cut there",
+        **({"overlap": _OVERLAP} if scores.grid.spec.stride_px < scores.grid.spec.size_px else {}),
+        "use": RESEARCH_USE,
+    }
+
+
+_OVERLAP = "in GeoJSON an overlapping tile is its middle, one stride wide; in tables its box is the whole tile"
+_FRAME = "level-0 px (x, y) from the slide's top-left corner"
+_FRAME_OF_BOUNDS = (
+    "level-0 px (x, y) from offset_px, the corner of the slide's bounds, at which QuPath begins to show it; add "
+    "offset_px for px of the whole level 0"
+)
+
+
+def thresholds_json(thresholds: Mapping[str, Threshold]) -> dict[str, Any]:
+    """By class: the probability, and whether it was given, is the model's or the default."""
+    return {name: {"value": found.value, "from": found.source} for name, found in thresholds.items()}
