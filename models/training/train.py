@@ -31,7 +31,7 @@ from models.loading import (
 from models.metrics import classification_metrics
 from models.network import build, normalisation
 from models.plots import plot_curve, plot_tiles
-from models.progress import ConsoleReporter, Reporter, SilentReporter
+from models.progress import ConsoleReporter, EpochReport, Reporter, SilentReporter
 from models.splits import Split, holdout, refuse_shared_cases
 from models.splitsheet import write_split
 from models.stain import Normaliser
@@ -40,7 +40,7 @@ from models.tracking import tracked
 from models.training.device import ONE_DEVICE, Hardware, leave, make_fabric, precision_for
 from models.training.fit import Fit, Outcome, Schedule
 from models.training.judge import Seen, Tested, Verdict, judge
-from models.training.loop import Loaders, Score, Training
+from models.training.loop import Best, Loaders, Score, Training
 from models.training.record import data_of, environment, metrics_of, summary_of
 from models.training.resume import forget_state, key_of
 from models.training.settings import TrainSettings
@@ -117,18 +117,12 @@ def _train(
     hardware: Hardware,
 ) -> Trained:
     classes = train_set.classes
-    test_labels = _test_labels(train_set, test_set)
+    test_labels = _test_labels(train_set, test_set)  # before anything is decoded: it may refuse
     network = build(settings.architecture, len(classes), settings.pretrained, settings.tile.size_px)
     mean, std = normalisation(network)
     seen = Seen(train_set, decode_or_check(train_set, settings.tile))
     stain = found_stain(settings, seen, parts.train)
-    tested = None
-    if test_set is not None and test_labels is not None:
-        every = np.arange(len(test_set))
-        tested = Tested(Seen(test_set, decode_or_check(test_set, settings.tile)), every, test_labels)
-    elif len(parts.test):
-        tested = Tested(seen, parts.test, train_set.labels[parts.test])
-
+    tested = _tested(seen, test_set, test_labels, parts, settings)
     key = key_of(settings.plain(), train_set.fingerprint(), classes, parts.train.tolist(), asdict(hardware))
     precision, speeds = precision_for(settings, network, out, key, hardware)
     some_frozen = settings.freeze_epochs > 0 or settings.train_blocks is not None
@@ -171,17 +165,33 @@ def _train(
     )
     trained = Trained(checkpoint, verdict)
     leave(fabric)
-    if not first:
-        return trained
-    save_checkpoint(out, checkpoint, best.weights)
+    if first:
+        _write(out, trained, best, history)
+        write_split(out / "splits.csv", train_set, parts)
+        reporter.warned(verdict.figures["warnings"])
+        forget_state(out)
+        reporter.finished(out, provenance)
+    return trained
+
+
+def _write(out: Path, trained: Trained, best: Best, history: Sequence[EpochReport]) -> None:
+    """The checkpoint, its figures and its pictures."""
+    verdict = trained.verdict
+    save_checkpoint(out, trained.checkpoint, best.weights)
     write_json(out / "metrics.json", metrics_of(verdict, history, best.epoch))
-    write_split(out / "splits.csv", train_set, parts)
     plot_curve(out / "plots" / "curve.png", history, best.epoch)
     plot_all(out / "plots", verdict.shown, verdict.figures)
-    reporter.warned(verdict.figures["warnings"])
-    forget_state(out)
-    reporter.finished(out, provenance)
-    return trained
+
+
+def _tested(
+    seen: Seen, test_set: TileSet | None, labels: NDArray[np.int64] | None, parts: Split, settings: TrainSettings
+) -> Tested | None:
+    """The tiles that are measured once: of a set of their own, else of the split's test part; None without either."""
+    if test_set is not None and labels is not None:
+        return Tested(Seen(test_set, decode_or_check(test_set, settings.tile)), np.arange(len(test_set)), labels)
+    if len(parts.test):
+        return Tested(seen, parts.test, seen.tiles.labels[parts.test])
+    return None
 
 
 def _test_labels(train_set: TileSet, test_set: TileSet | None) -> NDArray[np.int64] | None:
