@@ -100,7 +100,7 @@ def round_length_um(about_um: float) -> float:
 
 def _legend(figure: Figure, left: float, painter: Painter, scores: TileScores, options: OverlayOptions) -> None:
     """What the colours mean, right of the picture."""
-    below = f"\nbelow {painter.heat.threshold.value:g}: not painted" if painter.heat.threshold.value > 0 else ""
+    below = f"\nbelow {painter.heat.threshold.value:.3g}: not painted" if painter.heat.threshold.value > 0 else ""
     drawn = "borders of areas" if options.style == "outline" else f"opacity = {options.alpha:g} × probability"
     note = f"{drawn}{below}" if scores.scored.any() else "No tile was scored:\nno tissue was found."
     if options.heat is None or options.style == "outline":
@@ -145,7 +145,7 @@ def _colour_bar(figure: Figure, left: float, threshold: Threshold) -> None:
     axes.add_patch(Rectangle((0, 0), 1, threshold.value, facecolor="white", edgecolor="0.4", hatch="////", linewidth=0))
     ticks = {end: f"{end:g}" for end in (0.0, 1.0) if abs(end - threshold.value) > 0.04}  # else one hides the other
     said = {"given": "threshold", "model": "the model's threshold", "default": "threshold (the model has none)"}
-    ticks[threshold.value] = f"{threshold.value:.2g} {said[threshold.source]}"
+    ticks[threshold.value] = f"{threshold.value:.3g} {said[threshold.source]}"
     axes.set_xticks([])
     axes.set_yticks(list(ticks), list(ticks.values()), fontsize=8)
     axes.yaxis.tick_right()
