@@ -13,7 +13,7 @@ import numpy as np
 from shapely.geometry.base import BaseGeometry
 
 from pipelines.console import progress_bar
-from wsi.annotations import Region, read_geojson, write_geojson
+from wsi.annotations import Frame, Origin, Region, read_geojson, read_regions, write_geojson
 from wsi.atomic import write_json
 from wsi.blank import BlankOptions
 from wsi.digest import sha256_of
@@ -33,7 +33,7 @@ from wsi.quality import measure
 from wsi.scores import TileScores, summarise
 from wsi.slide import SlideInfo, open_slide
 from wsi.source import Source
-from wsi.tiles import candidates, grid_of, make_tiles, read_table, write_table
+from wsi.tiles import bounds_offset_of, candidates, grid_of, make_tiles, read_table, write_table
 from wsi.tissue import TissueMask, TissueOptions, find_tissue, survey, write_outline_preview
 from wsi.workers import Workers
 
@@ -49,7 +49,8 @@ def tissue(slide_path: Source, out: Path, options: TissueOptions, mpp: float | N
     with open_slide(slide_path, mpp) as slide:
         found = survey(slide, options)
         quality = {**found.facts(), **measure(slide, found)}
-        write_geojson(out / "tissue.geojson", found.regions(), {"tissue": (0, 120, 60)})
+        colours, offset = {"tissue": (0, 120, 60)}, slide.header.bounds_offset
+        write_geojson(out / "tissue.geojson", found.regions(), colours, offset_px=offset)
         write_outline_preview(out / "thumbnail.jpg", slide, found.tissue)
     write_json(out / "quality.json", quality)
     return quality
@@ -58,12 +59,12 @@ def tissue(slide_path: Source, out: Path, options: TissueOptions, mpp: float | N
 def ink(
     slide_path: Source, out: Path, options: InkOptions, mask_path: Path | None = None, mpp: float | None = None
 ) -> InkRegions:
-    """What a pen outlined: `out` (GeoJSON, level-0 px) and, where asked, a PNG mask (0 and 255)."""
+    """What a pen outlined: `out` (GeoJSON, in QuPath's frame) and, where asked, a PNG mask (0 and 255)."""
     with open_slide(slide_path, mpp) as slide:
-        found = ink_regions(slide, options)
+        offset, found = slide.header.bounds_offset, ink_regions(slide, options)
         if mask_path is not None:
             write_png(mask_path, regions_mask(found.regions, slide.size).astype(np.uint8) * 255)
-    write_geojson(out, found.regions, {f"{pen} pen": rgb for pen, rgb in PEN_RGB.items()})
+    write_geojson(out, found.regions, {f"{pen} pen": rgb for pen, rgb in PEN_RGB.items()}, offset_px=offset)
     return found
 
 
@@ -80,11 +81,13 @@ def tiles(
     scheduler: str | None,
     jobs: int = Workers.jobs,
     edge: Edge = "pad",
+    origin: Origin | None = None,
     mpp: float | None = None,
 ) -> int:
     """tiles.parquet: the grid, what is tissue and what is blank. Returns the number of tiles left to score.
 
     tissue_path: outlines that `tissue` wrote (or a person corrected); None finds the tissue now.
+    origin: from where they count, where they do not say so themselves (`wsi.annotations.Frame`).
     """
     workers = Workers(scheduler, jobs)
     with open_slide(slide_path, mpp) as slide:
@@ -94,11 +97,17 @@ def tiles(
             mask = find_tissue(slide, tissue_options)[0]
         else:
             px_um = max(tissue_options.mask_mpp, *own_mpp)
-            mask = TissueMask.of_regions(read_geojson(tissue_path), slide.size, px_um, own_mpp)
+            outlines = read_geojson(tissue_path, Frame(slide.header.bounds_offset, origin))
+            mask = TissueMask.of_regions(outlines, slide.size, px_um, own_mpp)
         with progress_bar(f"tiles {name}") as told:
             table = make_tiles(slide, grid, mask, min_tissue, blank, workers=workers, progress=told)
     write_table(out, table)
     return int(candidates(table, grid).sum())
+
+
+def drawn(tiles_path: Path, annotation: Path, origin: Origin | None = None) -> list[Region]:
+    """What somebody drew on the slide that the tiles were cut from, level-0 px; origin: see `wsi.annotations.Frame`."""
+    return read_regions(annotation, Frame(bounds_offset_of(read_table(tiles_path), tiles_path), origin))
 
 
 def label(

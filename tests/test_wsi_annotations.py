@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shapely.geometry import MultiPolygon, Polygon, box
 
-from wsi.annotations import Region, read_geojson, read_regions, write_geojson
+from wsi.annotations import Frame, Region, read_geojson, read_regions, write_geojson
 from wsi.errors import InputError
 
 RING = [[0, 0], [10, 0], [10, 10], [0, 10], [0, 0]]
@@ -63,6 +63,33 @@ def test_an_island_in_a_hole_belongs_to_the_area(tmp_path: Path) -> None:
 def test_a_derived_class_is_named_as_qupath_shows_it(tmp_path: Path) -> None:
     derived = feature(polygon(RING), {"names": ["Tumor", "Positive"]})
     assert read_regions(written(tmp_path / "a.geojson", [derived]))[0].name == "Tumor: Positive"
+
+
+def test_what_was_drawn_in_qupath_on_a_slide_with_bounds_is_moved_only_where_somebody_said_so(tmp_path: Path) -> None:
+    """QuPath counts from the corner of the bounds: a guess would move every label by a few thousand px, or not."""
+    drawn = written(tmp_path / "a.geojson", [feature(polygon(RING))])
+    there = (300, 200)
+    assert read_regions(drawn)[0].polygon.bounds == (0, 0, 10, 10)
+    assert read_regions(drawn, Frame(there, "slide"))[0].polygon.bounds == (0, 0, 10, 10)
+    assert read_regions(drawn, Frame(there, "bounds"))[0].polygon.bounds == (300, 200, 310, 210)
+    with pytest.raises(InputError, match=r"a\.geojson: does not say .* \(300, 200\); give --origin bounds"):
+        read_regions(drawn, Frame(there))
+    assert read_regions(written(tmp_path / "none.geojson", []), Frame(there)) == []
+    # XML of other programs counts from the corner of level 0.
+    square = written(tmp_path / "a.xml", ASAP.format(asap("Polygon", "Tumor", SQUARE)))
+    assert read_regions(square, Frame(there))[0].polygon.equals(read_regions(square)[0].polygon)
+
+
+def test_a_file_that_says_from_where_it_counts_is_taken_at_its_word(tmp_path: Path) -> None:
+    path = tmp_path / "a.geojson"
+    write_geojson(path, [Region(box(1000, 500, 1100, 600), "T", "")], offset_px=(900, 450))
+    written_there = json.loads(path.read_text())
+    assert written_there["features"][0]["geometry"]["coordinates"][0][0] in ([200, 50], [100, 50], [200, 150])
+    for frame in (Frame(), Frame((7, 7)), Frame((7, 7), "slide")):
+        assert read_regions(path, frame)[0].polygon.bounds == (1000, 500, 1100, 600)
+    written_there["tesela"]["offset_px"] = ["9", None]
+    with pytest.raises(InputError, match="two whole numbers"):
+        read_regions(written(path, written_there))
 
 
 def test_measurements_that_are_no_numbers_are_left_out(tmp_path: Path) -> None:

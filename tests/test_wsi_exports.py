@@ -129,7 +129,7 @@ def test_in_qupath_coordinates_count_from_the_corner_of_the_slides_bounds_and_th
         shape = shapely.Polygon(features[0]["geometry"]["coordinates"][0])
         assert shape.bounds == (384 - offset[0], 256 - offset[1], 512 - offset[0], 384 - offset[1])
         region = read_geojson(tmp_path / name / "regions.geojson")[0]
-        assert region.polygon.bounds == shape.bounds
+        assert region.polygon.bounds == (384, 256, 512, 384)  # reading takes the file at its word
         said = json.loads((tmp_path / name / "regions.geojson").read_text())["tesela"]
         assert said["offset_px"] == list(offset)
         # Tables are of the whole level 0.

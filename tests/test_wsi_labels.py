@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from shapely.geometry import Polygon, box
+from shapely.geometry import Polygon, box, mapping
 from shapely.geometry.base import BaseGeometry
 from typer.testing import CliRunner
 
@@ -119,6 +120,30 @@ def test_the_command_labels_from_any_annotation_file(tmp_path: Path) -> None:
         table = read_table(out)
         assert table["label"].to_pylist()[:10] == ["tumour"] * 3 + ["benign"] * 7
         assert '"benign": 56' in said
+
+
+def test_the_command_asks_from_where_a_drawing_on_a_slide_with_bounds_counts(tmp_path: Path) -> None:
+    write_table(tmp_path / "tiles.parquet", with_grid(tiles(), GRID, bounds_offset=(128, 64)))
+    drawing = {"geometry": mapping(box(0, 0, 64, 64)), "properties": {"classification": {"name": "tumour"}}}
+    (tmp_path / "r.geojson").write_text(json.dumps([drawing]))
+    words = (tmp_path / "tiles.parquet", "--regions", tmp_path / "r.geojson", "--out", tmp_path / "labels.parquet")
+    code, said = run(*words)
+    assert code != 0
+    assert "--origin bounds" in said
+    for origin, labelled in (("slide", 0), ("bounds", GRID.cols + 2)):
+        assert run(*words, "--origin", origin)[0] == 0
+        labels = read_table(tmp_path / "labels.parquet")["label"].to_pylist()
+        assert [number for number, name in enumerate(labels) if name == "tumour"] == [labelled]
+
+
+def test_tiles_that_do_not_say_where_bounds_begin_are_cut_again(tmp_path: Path) -> None:
+    plain = tiles()
+    only_grid = {b"tesela.grid": plain.schema.metadata[b"tesela.grid"]}
+    write_table(tmp_path / "tiles.parquet", plain.replace_schema_metadata(only_grid))
+    write_geojson(tmp_path / "r.geojson", [Region(box(0, 0, 192, 512), "tumour", "")])
+    code, said = run(tmp_path / "tiles.parquet", "--regions", tmp_path / "r.geojson", "--out", tmp_path / "l.parquet")
+    assert code != 0
+    assert "cut its tiles again" in said
 
 
 @pytest.mark.parametrize(

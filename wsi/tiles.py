@@ -18,7 +18,8 @@
 From `bright` on, numbers are of the tile's pixels at its own mpp (`wsi.tilestats`), and NaN where they were not read:
 the mask had settled the tile.
 
-The file's metadata holds the grid (`tesela.grid`, JSON): tile specification, slide size and mpp, edge policy.
+The file's metadata holds the grid (`tesela.grid`, JSON): tile specification, slide size and mpp, edge policy; and the
+corner of the slide's bounds (`tesela.bounds_offset`, level-0 [x, y]), from which QuPath counts annotations.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from wsi.tissue import TissueMask
 from wsi.workers import THREADS, Progress, Workers
 
 _GRID_KEY = b"tesela.grid"
+_BOUNDS_KEY = b"tesela.bounds_offset"
 
 
 def make_tiles(
@@ -81,12 +83,13 @@ def make_tiles(
             **dict(zip(STATS, numbers.T, strict=True)),
         }
     )
-    return with_grid(table, grid)
+    return with_grid(table, grid, slide.header.bounds_offset)
 
 
-def with_grid(table: pa.Table, grid: TileGrid) -> pa.Table:
-    """The table with the grid in its metadata."""
-    return table.replace_schema_metadata({**(table.schema.metadata or {}), _GRID_KEY: json.dumps(asdict(grid))})
+def with_grid(table: pa.Table, grid: TileGrid, bounds_offset: tuple[int, int] = (0, 0)) -> pa.Table:
+    """The table with the grid and the corner of the slide's bounds, level-0 (x, y), in its metadata."""
+    said = {_GRID_KEY: json.dumps(asdict(grid)), _BOUNDS_KEY: json.dumps(bounds_offset)}
+    return table.replace_schema_metadata({**(table.schema.metadata or {}), **said})
 
 
 def grid_of(table: pa.Table, path: Path) -> TileGrid:
@@ -101,6 +104,17 @@ def grid_of(table: pa.Table, path: Path) -> TileGrid:
     if grid.rows * grid.cols != table.num_rows:
         raise InputError(f"{path}: {table.num_rows} rows, but its grid has {grid.rows} × {grid.cols} tiles")
     return grid
+
+
+def bounds_offset_of(table: pa.Table, path: Path) -> tuple[int, int]:
+    """Level-0 (x, y) of the corner of the slide's bounds; raises InputError where the table does not say."""
+    raw = (table.schema.metadata or {}).get(_BOUNDS_KEY)
+    if raw is None:
+        raise InputError(
+            f"{path}: does not say where the slide's bounds begin; cut the tiles again, with `tesela tiles`"
+        )
+    x, y = json.loads(raw)
+    return x, y
 
 
 def candidates(table: pa.Table, grid: TileGrid) -> NDArray[np.bool_]:

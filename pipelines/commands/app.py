@@ -9,6 +9,8 @@ from typing import Annotated, Any, Optional
 import typer
 from rich.console import Console
 
+from wsi.annotations import Origin
+
 app = typer.Typer(
     name="tesela",
     no_args_is_help=True,
@@ -30,6 +32,15 @@ SlideArgument = Annotated[
 SlideMpp = Annotated[
     Optional[float],  # noqa: UP045 - Typer evaluates it at run time
     typer.Option("--mpp", help="µm per level-0 px, where the file does not say it", show_default=False),
+]
+FileOrigin = Annotated[
+    Optional[Origin],  # noqa: UP045
+    typer.Option(
+        "--origin",
+        help="for a slide with bounds (MRXS, SCN...): from where GeoJSON counts that does not say so itself; bounds: "
+        "drawn in QuPath",
+        show_default=False,
+    ),
 ]
 MODEL_HELP = "a trained model: its folder, or name or name@version (`tesela models list`)"
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]

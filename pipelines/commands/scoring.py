@@ -10,14 +10,15 @@ import typer
 
 from models.registry import model_folder
 from pipelines import stages
-from pipelines.commands.app import MODEL_HELP, AsJson, SlideArgument, SlideMpp, app, show_json
+from pipelines.commands.app import MODEL_HELP, AsJson, FileOrigin, SlideArgument, SlideMpp, app, show_json
 from pipelines.console import err
-from wsi.annotations import read_regions, write_geojson
+from wsi.annotations import write_geojson
 from wsi.atomic import refuse_overwriting
 from wsi.errors import InputError
 from wsi.marked import MarkedOptions, MarkedRegions
 from wsi.overlay import OverlayOptions, Style, parse_region
 from wsi.source import source_of
+from wsi.tiles import bounds_offset_of, read_table
 
 
 @app.command()
@@ -43,6 +44,7 @@ def label(
         typer.Option(help="class of tiles outside of every region; default: these get none"),
     ] = None,
     min_cover: Annotated[float, typer.Option(min=0, max=1, help="share of a tile a region must cover")] = 0.75,
+    origin: FileOrigin = None,
     mpp: SlideMpp = None,
     as_json: AsJson = False,
 ) -> None:
@@ -56,7 +58,8 @@ def label(
     as much are "benign"; without it only what is drawn is labelled.
     """
     if regions is not None and marked is None and not (slide or name or regions_out):
-        counts = stages.label(tiles_parquet, out, min_cover, regions=read_regions(regions), outside=outside)
+        found_regions = stages.drawn(tiles_parquet, regions, origin)
+        counts = stages.label(tiles_parquet, out, min_cover, regions=found_regions, outside=outside)
     elif regions is None and marked is not None and slide and name:
         source, copy = source_of(slide), source_of(marked)
         if regions_out is not None:
@@ -65,7 +68,7 @@ def label(
         found = stages.marked(tiles_parquet, source, copy, MarkedOptions(), mpp)
         named = [replace(region, name=name) for region in found.regions]
         if regions_out is not None:
-            write_geojson(regions_out, named)
+            write_geojson(regions_out, named, offset_px=bounds_offset_of(read_table(tiles_parquet), tiles_parquet))
         for note in _told(found):
             err.print(note)
         counts = stages.label(tiles_parquet, out, min_cover, regions=named, outside=outside, unseen=found.unseen)

@@ -8,7 +8,7 @@ from typing import Annotated, Optional
 import typer
 
 from pipelines import stages
-from pipelines.commands.app import AsJson, SlideArgument, SlideMpp, app, show_json
+from pipelines.commands.app import AsJson, FileOrigin, SlideArgument, SlideMpp, app, show_json
 from pipelines.console import err
 from wsi.atomic import refuse_overwriting
 from wsi.blank import BlankOptions
@@ -94,6 +94,7 @@ def tiles(
     min_tissue: Annotated[float, typer.Option(min=0, max=1, help="share of a tile that must be tissue")] = 0.1,
     allow_upsample: Annotated[bool, typer.Option("--allow-upsample", help="take coarser slides, enlarged")] = False,
     tissue_geojson: Annotated[Optional[Path], typer.Option("--tissue", help="outlines; default: found now")] = None,  # noqa: UP045
+    origin: FileOrigin = None,
     mask_mpp: Annotated[
         float, typer.Option(min=_LEAST_MPP, help="resolution of the tissue mask")
     ] = TissueOptions.mask_mpp,
@@ -126,6 +127,7 @@ def tiles(
         tissue_path=tissue_geojson,
         tissue_options=TissueOptions(mask_mpp),
         edge=edge,
+        origin=origin,
         scheduler=scheduler,
         jobs=jobs,
         mpp=slide_mpp,

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from pipelines.config.base import PathText, Positive, Section, Share
+from wsi.annotations import Origin
 from wsi.errors import InputError
 from wsi.geometry import Edge, TileSpec
 from wsi.icc import Icc
@@ -27,6 +28,10 @@ class TissueConfig(Section):
 
 
 DEFAULT_SIZE_PX = 128
+_ORIGIN = (
+    "for slides with bounds (MRXS, SCN...), from where GeoJSON counts that does not say so itself: bounds (drawn in "
+    "QuPath) or slide"
+)
 
 
 class TileConfig(Section):
@@ -38,6 +43,7 @@ class TileConfig(Section):
     min_tissue: Share = Field(0.1, description="share of a tile that must be tissue")
     allow_upsample: bool = Field(False, description="also take slides coarser than `mpp`, enlarged")
     edge: Edge = Field("pad", description="tiles that reach over the slide's edge: pad with white, or drop")
+    origin: Origin | None = Field(None, description=f"of tissue outlines that a person corrected: {_ORIGIN}")
 
     @model_validator(mode="after")
     def _stride_within_size(self) -> TileConfig:
@@ -86,6 +92,7 @@ class LabelConfig(Section):
     min_cover: Share = Field(0.75, description="share of a tile that a region must cover to name it")
     outside: str | None = Field(None, min_length=1, description="class of tiles outside of every region; default: none")
     name: str | None = Field(None, min_length=1, description="class of what is drawn on a slide's `marked` copy")
+    origin: Origin | None = Field(None, description=f"of annotations: {_ORIGIN}")
 
     @model_validator(mode="after")
     def _two_classes(self) -> LabelConfig:

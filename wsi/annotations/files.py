@@ -11,6 +11,7 @@ from defusedxml.ElementTree import fromstring
 
 from wsi.annotations import asap, geojson, imagescope
 from wsi.annotations.content import read_content
+from wsi.annotations.frame import NO_BOUNDS, Frame
 from wsi.annotations.region import Region
 from wsi.errors import InputError
 
@@ -20,14 +21,16 @@ _BY_ROOT: dict[str, Callable[[Element, Path], list[Region]]] = {
 }
 
 
-def read_regions(path: Path) -> list[Region]:
+def read_regions(path: Path, frame: Frame = NO_BOUNDS) -> list[Region]:
     """Regions of a QuPath GeoJSON, ASAP XML or Aperio ImageScope XML file, gzipped or not; level-0 px.
+
+    frame: of which slide, for GeoJSON; XML counts from the slide's corner.
 
     Raises InputError, with the place and what to do, where a region has no class or encloses no area.
     """
     content = read_content(path, "annotation")
     if not content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
-        return geojson.regions_of(content, path)
+        return geojson.regions_of(content, path, frame)
     try:
         root = fromstring(content)
     except (ParseError, ValueError, LookupError, DefusedXmlException) as error:

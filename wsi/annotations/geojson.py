@@ -7,6 +7,7 @@ import json
 import math
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from shapely.geometry import MultiPolygon, Polygon, mapping
 from shapely.geometry.base import BaseGeometry
 
 from wsi.annotations.content import read_content
+from wsi.annotations.frame import NO_BOUNDS, Frame
 from wsi.annotations.outlines import with_area
 from wsi.annotations.region import Region
 from wsi.atomic import writing
@@ -26,22 +28,22 @@ _DECIMALS = 2
 _NO_AREAS = ("Point", "MultiPoint", "LineString", "MultiLineString", "GeometryCollection")
 
 
-def read_geojson(path: Path) -> list[Region]:
-    """Regions of a QuPath GeoJSON file (`.geojson` or `.geojson.gz`); coordinates are level-0 px.
+def read_geojson(path: Path, frame: Frame = NO_BOUNDS) -> list[Region]:
+    """Regions of a QuPath GeoJSON file (`.geojson` or `.geojson.gz`), in level-0 px; `frame` says of which slide.
 
     Features without a classification are refused (a region without a class labels nothing), and so is what encloses
     no area: points, lines, collections. Measurements that are no finite number are left out.
     """
-    return regions_of(read_content(path, "GeoJSON"), path)
+    return regions_of(read_content(path, "GeoJSON"), path, frame)
 
 
-def regions_of(content: bytes, path: Path) -> list[Region]:
+def regions_of(content: bytes, path: Path, frame: Frame = NO_BOUNDS) -> list[Region]:
     """As `read_geojson`, of a file's content; `path` is for messages, and for `Region.source`."""
     # Millions of small lists, none of which is garbage: looking through them for some takes most of the time.
     collected = gc.isenabled()
     gc.disable()
     try:
-        return _regions(json.loads(content), path)
+        return _regions(json.loads(content), path, frame)
     except InputError:
         raise
     except (ValueError, RecursionError) as error:
@@ -51,11 +53,18 @@ def regions_of(content: bytes, path: Path) -> list[Region]:
             gc.enable()
 
 
-def _regions(found: Any, path: Path) -> list[Region]:
+def _regions(found: Any, path: Path, frame: Frame) -> list[Region]:
     features = found.get("features", [found]) if isinstance(found, dict) else found
     if not isinstance(features, list):
         raise InputError(f"{path}: no list of GeoJSON features in it")
-    return [_region(path, number, feature) for number, feature in enumerate(features, start=1)]
+    regions = [_region(path, number, feature) for number, feature in enumerate(features, start=1)]
+    return _moved(regions, frame.offset_px(found, path)) if regions else []
+
+
+def _moved(regions: Iterable[Region], by_px: tuple[int, int]) -> list[Region]:
+    if by_px == (0, 0):
+        return list(regions)
+    return [replace(region, polygon=shapely.transform(region.polygon, lambda xy: xy + by_px)) for region in regions]
 
 
 def _region(path: Path, number: int, feature: Any) -> Region:
@@ -121,15 +130,19 @@ def write_geojson(
     path: Path,
     regions: Iterable[Region],
     colours: dict[str, tuple[int, int, int]] | None = None,
-    members: Mapping[str, Any] | None = None,
+    about: Mapping[str, Any] | None = None,
+    offset_px: tuple[int, int] = (0, 0),
 ) -> None:
-    """Write regions as a QuPath FeatureCollection of locked annotations, in level-0 px.
+    """Write regions, in level-0 px, as a QuPath FeatureCollection of locked annotations.
 
-    members: more of the collection's own, which QuPath passes over.
+    offset_px: level-0 (x, y) from which the file counts, the slide's `bounds_offset`: there QuPath begins to show it.
+    about: what the file says of itself beside that, which QuPath passes over.
     """
-    features = [_feature(region, (colours or {}).get(region.name, (128, 128, 128))) for region in regions]
+    moved = _moved(regions, (-offset_px[0], -offset_px[1]))
+    features = [_feature(region, (colours or {}).get(region.name, (128, 128, 128))) for region in moved]
+    said = {**(about or {}), "offset_px": list(offset_px)}
     with writing(path) as temporary:
-        temporary.write_text(json.dumps({"type": "FeatureCollection", **(members or {}), "features": features}))
+        temporary.write_text(json.dumps({"type": "FeatureCollection", "tesela": said, "features": features}))
 
 
 def _feature(region: Region, colour: Sequence[int]) -> dict[str, Any]:

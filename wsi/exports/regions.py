@@ -33,17 +33,8 @@ def write_regions(
 
     offset_px: level-0 (x, y) of the file's (0, 0).
     """
-    moved = [
-        Region(
-            shapely.transform(region.polygon, lambda xy: xy - offset_px),
-            region.name,
-            region.source,
-            region.measurements,
-        )
-        for region in score_regions(scores, thresholds)
-    ]
     said = {**about, "thresholds": thresholds_json(thresholds), "outline": _OUTLINE}
-    write_geojson(path, moved, class_colours(scores.classes), {"tesela": said})
+    write_geojson(path, score_regions(scores, thresholds), class_colours(scores.classes), said, offset_px)
 
 
 _OUTLINE = (

@@ -1,0 +1,60 @@
+"""From where an annotation file counts its px.
+
+QuPath shows a slide that has bounds (MRXS, SCN...: the scanned area within a larger, empty level 0) from their corner,
+and writes coordinates from there; ASAP, ImageScope and this package count from the corner of level 0. Files that are
+written here say which, in a member that QuPath passes over: {"tesela": {"offset_px": [x, y]}}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from wsi.errors import InputError
+
+Origin = Literal["slide", "bounds"]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What is known of a slide's annotations before they are read.
+
+    bounds_offset: level-0 (x, y) px of the corner of the slide's bounds, (0, 0) where it has none.
+    origin: of GeoJSON that does not say itself: the corner of the slide or of its bounds. None: nobody said.
+    """
+
+    bounds_offset: tuple[int, int] = (0, 0)
+    origin: Origin | None = None
+
+    def offset_px(self, found: Any, path: Path) -> tuple[int, int]:
+        """Level-0 (x, y) of a GeoJSON file's (0, 0). found: the parsed file.
+
+        Raises InputError where the file does not say, the slide has bounds, and nobody said: labels would be moved by
+        a few thousand px or not, and both look right in a table.
+        """
+        if (said := _said(found, path)) is not None:
+            return said
+        if self.bounds_offset == (0, 0) or self.origin == "slide":
+            return 0, 0
+        if self.origin == "bounds":
+            return self.bounds_offset
+        raise InputError(
+            f"{path}: does not say from where it counts, and the slide has bounds at level-0 px {self.bounds_offset}; "
+            "give --origin bounds (in a configuration origin: bounds) where it was drawn in QuPath, which begins "
+            "there, or --origin slide where it counts from the slide's corner"
+        )
+
+
+NO_BOUNDS = Frame()
+
+
+def _said(found: Any, path: Path) -> tuple[int, int] | None:
+    about = found.get("tesela") if isinstance(found, Mapping) else None
+    offset = about.get("offset_px") if isinstance(about, Mapping) else None
+    if offset is None:
+        return None
+    if not (isinstance(offset, list) and len(offset) == 2 and all(type(value) is int for value in offset)):
+        raise InputError(f"{path}: tesela.offset_px is {offset!r}; two whole numbers, x and y, are wanted")
+    return offset[0], offset[1]
