@@ -1,7 +1,7 @@
 """`make bench`: every figure in one run, as a table and as build/bench.json. Exit code 1 where one is missed.
 
 `python -m benchmarks tiles ink` measures these parts alone, and writes no file. Some take too long for every run, and
-are only measured by name: `python -m benchmarks nine prostate crc5`.
+are only measured by name: `python -m benchmarks nine prostate crc5 large whole`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from benchmarks import (
     crc5,
     exporting,
     ink,
+    large,
     marked,
     nine,
     overlaying,
@@ -28,6 +29,7 @@ from benchmarks import (
     tiling,
     tissue,
     training,
+    whole,
 )
 from benchmarks.figures import Figure
 from benchmarks.slides import slides, tiled_slides
@@ -38,6 +40,7 @@ def _of_slides() -> Iterator[Figure]:
     for name, path in slides().items():
         for module in (reading, predicting):
             yield from module.measure(name, path)
+    yield from predicting.measure_small()
 
 
 def _tiles() -> Iterator[Figure]:
@@ -62,6 +65,8 @@ LONG: dict[str, Callable[[], list[Figure]]] = {
     "nine": nine.measure,
     "prostate": prostate.measure,
     "crc5": crc5.measure,
+    "large": large.measure,
+    "whole": whole.measure,
 }
 
 

@@ -42,24 +42,27 @@ def _colorectal() -> dict[str, Path]:
     return {"colorectal": Path(data) / "slides" / "colorectal-serrated-adenoma.tif"} if data else {}
 
 
-def flat() -> Path:
-    """A striped LZW TIFF with predictor, 21,760 px square, of tissue-like content, with mpp."""
-    path = Path("build/bench") / f"flat-{_SIDE_PX}.tif"
+def flat(width_px: int = _SIDE_PX, height_px: int = _SIDE_PX) -> Path:
+    """A striped LZW TIFF with predictor, 21,760 px square or as asked, of tissue-like content, with mpp."""
+    path = Path("build/bench") / f"flat-{width_px}x{height_px}.tif"
     if path.exists():
         return path
     block = Phantom(PhantomSpec(2, _BLOCK_PX, _BLOCK_PX, pieces=1)).render(Box(0, 0, _BLOCK_PX, _BLOCK_PX))
-    folded = np.abs((np.arange(_SIDE_PX) + _BLOCK_PX) % (2 * _BLOCK_PX) - _BLOCK_PX).clip(max=_BLOCK_PX - 1)
+    x, y = (
+        np.abs((np.arange(side) + _BLOCK_PX) % (2 * _BLOCK_PX) - _BLOCK_PX).clip(max=_BLOCK_PX - 1)
+        for side in (width_px, height_px)
+    )
 
     def strips() -> Iterator[bytes]:
-        for top in range(0, _SIDE_PX, _ROWS_PER_STRIP):
-            pixels = block[folded[top : top + _ROWS_PER_STRIP]][:, folded]
+        for top in range(0, height_px, _ROWS_PER_STRIP):
+            pixels = block[y[top : top + _ROWS_PER_STRIP]][:, x]
             yield imagecodecs.lzw_encode(imagecodecs.delta_encode(pixels, axis=1).tobytes())
 
     with writing(path) as temporary:
         tifffile.imwrite(
             temporary,
             strips(),
-            shape=(_SIDE_PX, _SIDE_PX, 3),
+            shape=(height_px, width_px, 3),
             dtype=np.uint8,
             photometric="rgb",
             compression="lzw",

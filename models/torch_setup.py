@@ -35,9 +35,10 @@ def _make_torchvision_importable() -> None:
 _make_torchvision_importable()
 
 import timm  # noqa: E402  (only now can it be imported)
+from timm.data.mixup import Mixup  # noqa: E402
 from timm.utils.model_ema import ModelEmaV3  # noqa: E402
 
-__all__ = ["ModelEmaV3", "seed_everything", "timm"]
+__all__ = ["Mixup", "ModelEmaV3", "seed_everything", "timm"]
 
 
 def seed_everything(seed: int) -> None:

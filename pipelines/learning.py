@@ -98,6 +98,7 @@ def settings_of(config: TrainFile) -> TrainSettings:
         learning_rate=chosen.learning_rate,
         weight_decay=chosen.weight_decay,
         label_smoothing=chosen.label_smoothing,
+        mixup=chosen.mixup,
         balance=chosen.balance,
         accumulate=chosen.accumulate,
         freeze_epochs=chosen.freeze_epochs,

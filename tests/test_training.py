@@ -31,6 +31,7 @@ from models.training.fit import Fit, Schedule
 from models.training.folds import train_folds
 from models.training.freezing import freeze_all_but, train_mode, trainable
 from models.training.judge import Seen
+from models.training.mixing import mixed
 from models.training.resume import FILE
 from models.training.settings import TrainSettings
 from models.training.train import train
@@ -207,22 +208,25 @@ import torch
 sys.path.insert(0, {tests!r})
 from test_training import FAST, read_folder, train
 torch.set_num_threads(1)
-settings = dataclasses.replace(FAST, epochs=4, architecture={architecture!r})
+settings = dataclasses.replace(FAST, epochs=4, architecture={architecture!r}, mixup={mixup!r})
 train(settings, read_folder(Path({tiles!r}), 0.5), None, Path({out!r}))
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", ["resnet10t", "efficientnet_b0"])
-def test_a_training_that_was_killed_goes_on_and_ends_the_same(tiles: Path, tmp_path: Path, architecture: str) -> None:
+@pytest.mark.parametrize(("architecture", "mixup"), [("resnet10t", 0.0), ("efficientnet_b0", 0.4)])
+def test_a_training_that_was_killed_goes_on_and_ends_the_same(
+    tiles: Path, tmp_path: Path, architecture: str, mixup: float
+) -> None:
     """SIGKILL in epoch 2: weights and figures are those of an unbroken training, to the last bit (fp32, CPU).
 
-    EfficientNet has dropout: what is random in an epoch does not depend on what came before.
+    EfficientNet has dropout, and mixup draws for every batch: what is random in an epoch does not depend on what came
+    before.
     """
 
     def command(out: str) -> list[str]:
         words = {"tests": str(Path(__file__).parent), "tiles": str(tiles), "architecture": architecture}
-        return [sys.executable, "-c", _KILLED.format(out=str(tmp_path / out), **words)]
+        return [sys.executable, "-c", _KILLED.format(out=str(tmp_path / out), mixup=mixup, **words)]
 
     subprocess.run(command("unbroken"), check=True, capture_output=True)
     with subprocess.Popen(command("broken"), stderr=subprocess.PIPE, text=True) as running:
@@ -339,6 +343,25 @@ def test_a_step_of_few_batches_at_the_end_of_an_epoch_counts_them() -> None:
     assert (schedule.steps_per_epoch, schedule.steps) == (3, 6)
     fit = Fit(torch.nn.Linear(1, 2), training.make_fabric("32-true"), schedule, (0, 0, 0), (1, 1, 1), None)
     assert [fit._batches_of_step(number) for number in range(1, 8)] == [3, 3, 3, 3, 3, 3, 1]
+
+
+def test_mixup_blends_pairs_and_their_labels_alike() -> None:
+    np.random.seed(0)
+    black, white = torch.zeros(3, 3, 8, 8), torch.ones(3, 3, 8, 8)
+    inputs, labels = mixed(0.5, 2)(torch.cat([black, white]), torch.tensor([0, 0, 0, 1, 1, 1]))
+    torch.testing.assert_close(labels.sum(1), torch.ones(6))
+    torch.testing.assert_close(inputs[:, 0, 0, 0], labels[:, 1])  # as white as the share of the white tiles' class
+    assert 0.02 < float(labels[0, 1]) < 0.98
+
+
+def test_mixup_is_given_whole_pairs(tiles: Path) -> None:
+    with pytest.raises(InputError, match=r"blends pairs, and train\.batch_size is 9"):
+        dataclasses.replace(FAST, mixup=0.2, batch_size=9)
+    images, fabric = read_folder(tiles, 0.5), training.make_fabric("32-true")
+    parts = dataclasses.replace(training.holdout(images, 0.25, 0), train=np.arange(41))
+    for mixup, batch in ((0.0, 41), (0.2, 40)):
+        settings = dataclasses.replace(FAST, mixup=mixup, batch_size=64)
+        assert training._loaders(settings, Seen(images, None), parts, fabric).train.batch_size == batch
 
 
 def test_training_ends_early_where_nothing_gets_better(tiles: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from models.loading import Batch
 from models.network import Network, to_input
 from models.torch_setup import ModelEmaV3
 from models.training.freezing import train_mode
+from models.training.mixing import Mix, unmixed
 from wsi.errors import InputError
 
 Triple = tuple[float, float, float]
@@ -93,8 +94,9 @@ class Fit:
         mean: Triple,
         std: Triple,
         class_weights: Sequence[float] | None,
+        mix: Mix = unmixed,
     ) -> None:
-        self.fabric, self.schedule, self.mean, self.std = fabric, schedule, mean, std
+        self.fabric, self.schedule, self.mean, self.std, self.mix = fabric, schedule, mean, std, mix
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = torch.optim.AdamW(_decayed(network, schedule.weight_decay), lr=schedule.learning_rate)
         self.network = network
@@ -124,7 +126,8 @@ class Fit:
             tiles, labels = self.fabric.to_device((tiles, labels))
             steps = number % self.schedule.accumulate == 0 or number == len(loader)
             with self.fabric.no_backward_sync(self.model, enabled=not steps):
-                loss = self.loss(self.model(to_input(tiles, self.mean, self.std)), labels)
+                inputs, targets = self.mix(to_input(tiles, self.mean, self.std), labels)
+                loss = self.loss(self.model(inputs), targets)
                 self.fabric.backward(loss / self._batches_of_step(number))
             if steps:
                 self._step()

@@ -25,6 +25,8 @@ class TrainSettings:
 
     balance: how rare classes count as much as large ones (`models.balance`).
     accumulate: batches to an optimiser step, where memory does not hold a larger batch.
+    mixup: alpha of the Beta distribution by which the tiles of a batch, and their labels, are blended in pairs; 0: not
+    at all. It draws anew for each batch.
     stain: how tiles are normalised before they are augmented or scored (`models.stain`).
     freeze_epochs: of so many first epochs only the head learns. train_blocks: after them, only the last so many stages
     of the backbone and the head; None: all of it.
@@ -42,6 +44,7 @@ class TrainSettings:
     weight_decay: float = 0.05
     warmup_fraction: float = 0.1
     label_smoothing: float = 0.05
+    mixup: float = 0.0
     balance: Balance = "weights"
     augmentation: Strength = "light"
     stain: Method = "none"
@@ -65,6 +68,7 @@ class TrainSettings:
             "weight_decay": (self.weight_decay >= 0, "0 or more"),
             "warmup_fraction": (0 <= self.warmup_fraction < 1, "0 to below 1"),
             "label_smoothing": (0 <= self.label_smoothing < 1, "0 to below 1"),
+            "mixup": (self.mixup >= 0, "0 (none) or more, such as 0.2"),
             "balance": (self.balance in get_args(Balance), f"one of {get_args(Balance)}"),
             "augmentation": (self.augmentation in get_args(Strength), f"one of {get_args(Strength)}"),
             "stain": (self.stain in get_args(Method), f"one of {get_args(Method)}"),
@@ -83,6 +87,8 @@ class TrainSettings:
                 "train.freeze_epochs and train.train_blocks keep pretrained weights as they are, and train.pretrained "
                 "is false: random weights would be kept; give train.pretrained, or leave them out"
             )
+        if self.mixup > 0 and self.batch_size % 2:
+            faults.append(f"train.mixup blends pairs, and train.batch_size is {self.batch_size}; give an even one")
         if faults:
             raise InputError("; ".join(faults))
 

@@ -41,6 +41,7 @@ from models.training.device import ONE_DEVICE, Hardware, leave, make_fabric, pre
 from models.training.fit import Fit, Outcome, Schedule
 from models.training.judge import Seen, Tested, Verdict, judge
 from models.training.loop import Best, Loaders, Score, Training
+from models.training.mixing import mixed
 from models.training.record import data_of, environment, metrics_of, summary_of
 from models.training.resume import forget_state, key_of
 from models.training.settings import TrainSettings
@@ -132,7 +133,8 @@ def _train(
     reporter = tracked(reporter, settings, out) if first else SilentReporter()
     loaders = _loaders(settings, seen, parts, fabric, stain)
     weights = class_weights(train_set.labels[parts.train], len(classes)) if settings.balance == "weights" else None
-    fit = Fit(network, fabric, _schedule(settings, len(loaders.train)), mean, std, weights)
+    mix = mixed(settings.mixup, len(classes))
+    fit = Fit(network, fabric, _schedule(settings, len(loaders.train)), mean, std, weights, mix)
     if first:
         _plot_batch(out / "plots" / "batch.png", loaders, classes)
     reporter.start(settings.epochs, len(loaders.train) * (loaders.train.batch_size or 1) * fabric.world_size)
@@ -228,8 +230,10 @@ def _loaders(
     tiles, cache = seen.tiles, seen.cache
     size, seed = settings.tile.size_px, settings.seed
     workers = default_workers(cache is not None) if settings.workers is None else settings.workers
-    batch = min(settings.batch_size, len(parts.train))
     rank, world = fabric.global_rank, fabric.world_size
+    batch = min(settings.batch_size, len(parts.train))
+    if settings.mixup > 0:
+        batch -= batch % (2 * world)  # whole pairs for each process
     if batch < 2 or len(parts.val) < world:
         raise InputError(
             f"{len(parts.train)} tiles are left to train on and {len(parts.val)} to choose the epoch by; 2 and a tile "

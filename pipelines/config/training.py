@@ -44,6 +44,9 @@ class TrainConfig(Section):
     learning_rate: Positive = Field(1e-3)
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.05)
     label_smoothing: Share = Field(0.05)
+    mixup: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="blend tiles of a batch in pairs, and their labels as much: alpha of the share; 0: not"
+    )
     balance: Literal["none", "weights", "sampler", "oversample"] = Field(
         "weights", description="rare classes: weigh more in the loss, or are seen more often; never in the evaluation"
     )
@@ -105,6 +108,7 @@ class TuneConfig(Section):
     learning_rate: Searched | None = None
     weight_decay: Searched | None = None
     label_smoothing: Searched | None = None
+    mixup: Searched | None = None
     batch_size: Searched | None = None
     architecture: Searched | None = None
     augmentation: Searched | None = None
