@@ -51,10 +51,13 @@ def normalisation(network: Network) -> tuple[tuple[float, float, float], tuple[f
 
 def to_input(tiles: torch.Tensor, mean: tuple[float, float, float], std: tuple[float, float, float]) -> torch.Tensor:
     """(n, h, w, 3) uint8 RGB → (n, 3, h, w) float32, normalised, channels_last in memory, same device."""
-    scale = torch.tensor(std, device=tiles.device) * 255
-    shift = torch.tensor(mean, device=tiles.device) / torch.tensor(std, device=tiles.device)
+    count, height, width, _ = tiles.shape
+    # Per px, three numbers wide, both operations take eight times as long as per row of the tile (2 cores).
+    scale = (torch.tensor(std, device=tiles.device) * 255).repeat(width)
+    shift = (torch.tensor(mean, device=tiles.device) / torch.tensor(std, device=tiles.device)).repeat(width)
+    rows = tiles.reshape(count, height, width * 3).float().div_(scale).sub_(shift)
     # (n, h, w, 3) seen as (n, 3, h, w) is channels_last already: no copy beyond the conversion to float.
-    return (tiles.float() / scale - shift).permute(0, 3, 1, 2)
+    return rows.view(count, height, width, 3).permute(0, 3, 1, 2)
 
 
 def head_size(network: Network, weights: Mapping[str, torch.Tensor]) -> int | None:
