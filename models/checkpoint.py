@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,11 +17,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from models.network import build, head_size, one_line, to_input
 from models.stain import Normaliser, normaliser_from_json
-from wsi.atomic import write_json, writing
+from models.tensors import save_tensors
+from wsi.atomic import write_json
 from wsi.digest import sha256_of
 from wsi.errors import InputError, MismatchError
 from wsi.geometry import MPP_TOLERANCE, TileGrid, TileSpec
@@ -52,11 +54,15 @@ class Checkpoint:
     def __post_init__(self) -> None:
         if len(set(self.classes)) != len(self.classes) or len(self.classes) < 2:
             raise InputError(f"a model needs two or more different classes, not {list(self.classes)}")
-        if not self.temperature > 0:
-            raise InputError(f"temperature is {self.temperature}; it must be above 0")
+        if not 0 < self.temperature < math.inf:
+            raise InputError(f"temperature is {self.temperature}; it must be a number above 0")
+        if not all(math.isfinite(value) for value in self.mean) or not all(0 < value < math.inf for value in self.std):
+            raise InputError(f"mean is {self.mean} and std is {self.std}; they must be numbers, std above 0")
         unknown = sorted(set(self.thresholds or ()) - set(self.classes))
         if unknown:
             raise InputError(f"thresholds name {unknown}, but the classes are {list(self.classes)}")
+        if not all(0 <= value <= 1 for value in (self.thresholds or {}).values()):
+            raise InputError(f"thresholds are {self.thresholds}; they must be probabilities, 0 to 1")
 
     def inputs(self, tiles: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
         """(n, 3, h, w) float32 on `device`: what the network takes for (n, h, w, 3) uint8 RGB tiles."""
@@ -78,12 +84,11 @@ class Checkpoint:
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, state_dict: Mapping[str, torch.Tensor]) -> None:
     """Write `folder`/model.safetensors, then model.json with its SHA-256.
 
-    A run killed between the two leaves a pair that `load_checkpoint` refuses by its hash.
+    A run killed between the two leaves a pair that `load_checkpoint` refuses by its hash. Raises InputError where the
+    weights cannot be written.
     """
-    weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state_dict.items()}
-    with writing(folder / WEIGHTS) as temporary:
-        save_file(weights, temporary, metadata={"format": "pt"})
-        digest = sha256_of(temporary)
+    save_tensors(folder / WEIGHTS, state_dict, {"format": "pt"})
+    digest = sha256_of(folder / WEIGHTS)
     write_json(folder / DESCRIPTION, {"format": FORMAT, "weights_sha256": digest, **asdict(checkpoint)})
 
 
@@ -116,7 +121,10 @@ def load_checkpoint(folder: Path) -> tuple[Checkpoint, torch.nn.Module]:
             f"{path}: SHA-256 is {found[:12]}…, {DESCRIPTION} expects {expected[:12]}…; "
             "the two files are of different trainings, or one is damaged: copy both again"
         )
-    network = build(checkpoint.architecture, len(checkpoint.classes), False, checkpoint.tile.size_px)
+    try:
+        network = build(checkpoint.architecture, len(checkpoint.classes), False, checkpoint.tile.size_px)
+    except InputError as error:
+        raise InputError(f"{folder / DESCRIPTION}: {error}") from error
     outputs = head_size(network, weights)
     if outputs is not None and outputs != len(checkpoint.classes):
         raise InputError(
@@ -158,10 +166,12 @@ def _from_json(raw: dict[str, Any]) -> Checkpoint:
     unknown = sorted(set(raw) - known)
     if unknown:
         raise InputError(f"unknown keys {unknown}; a newer Tesela may have written it")
-    tile, thresholds = raw["tile"], raw["thresholds"]
+    tile, thresholds, classes = raw["tile"], raw["thresholds"], raw["classes"]
+    if not isinstance(classes, list):
+        raise TypeError(f"classes is {classes!r}, no list")  # a text would be taken letter by letter
     return Checkpoint(
         architecture=str(raw["architecture"]),
-        classes=tuple(str(name) for name in raw["classes"]),
+        classes=tuple(str(name) for name in classes),
         tile=TileSpec(int(tile["size_px"]), float(tile["mpp"]), int(tile["stride_px"])),
         mean=_triple(raw["mean"]),
         std=_triple(raw["std"]),

@@ -143,6 +143,14 @@ def _from_file(architecture: str, classes: int, path: Path, options: dict[str, A
     return network
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: NumPy, torch on a processor and torch on a GPU raise an error of their own each."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and ("can't allocate memory" in said or "out of memory" in said)
+    )
+
+
 def one_line(error: BaseException) -> str:
     """The first 160 characters of an error, on one line."""
     return " ".join(str(error).split())[:160]

@@ -164,4 +164,7 @@ class ConsoleReporter:
             self._progress.stop()
 
     def finished(self, out: Path, provenance: Mapping[str, Any]) -> None:
-        """Nothing: the command that trains says what it wrote."""
+        """Say where the model is, and how it did."""
+        figures = {"test": provenance["test"], "validation": provenance["val"]}
+        told = [f"{of['balanced_accuracy']:.4f} on {of['tiles']} {part} tiles" for part, of in figures.items() if of]
+        self.said(f"{out}: balanced accuracy {', '.join(told)}; kept epoch {provenance['best_epoch']}")

@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from wsi.atomic import writing
+from wsi.digest import sha256_of
 from wsi.errors import InputError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _REFERENCE = re.compile(rf"({_NAME.pattern})(?:@(\d+))?")
 _DESCRIPTION, _WEIGHTS, _PROMOTED = "model.json", "model.safetensors", "promoted"
+_KEYS = ("architecture", "tile", "classes", "weights_sha256")  # without them it is no model
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,13 @@ def model_folder(given: str | Path, root: Path | None = None) -> Path:
     return registry.entry(found[1], int(found[2]) if found[2] else None).folder
 
 
+def name_of(folder: Path) -> str:
+    """What people call the model in `folder`: name@version of a registered one, else as its folder is named."""
+    whole = folder.absolute()
+    registered = whole.parent.parent == default_root().absolute() and whole.name.isdigit()
+    return f"{whole.parent.name}@{whole.name}" if registered else whole.name
+
+
 class Registry:
     """The models under `root`."""
 
@@ -78,9 +87,16 @@ class Registry:
         """Of one model, the first one first."""
         return sorted(int(path.name) for path in (self.root / name).glob("*") if path.name.isdigit())
 
-    def entries(self) -> list[Entry]:
-        """Every version of every model."""
-        return [self.entry(name, version) for name in self.names() for version in self.versions(name)]
+    def entries(self) -> tuple[list[Entry], list[InputError]]:
+        """Every version of every model; and what is wrong with those that are damaged."""
+        found, faults = [], []
+        for name in self.names():
+            for version in self.versions(name):
+                try:
+                    found.append(self.entry(name, version))
+                except InputError as error:
+                    faults.append(error)
+        return found, faults
 
     def entry(self, name: str, version: int | None = None) -> Entry:
         """One version; None: the promoted one. Raises InputError where it is not there."""
@@ -97,15 +113,19 @@ class Registry:
         return Entry(name, wanted, folder, wanted == promoted, _description(folder))
 
     def add(self, folder: Path, name: str) -> Entry:
-        """Copy a model's folder in, as the next version of `name`; the same weights are there once only."""
+        """Copy a model's folder in, as the next version of `name`; the same weights are there once only.
+
+        Raises InputError for a model that is not whole: a version is never changed once it is there.
+        """
         if not _NAME.fullmatch(name):
             raise InputError(f"{name!r} cannot name a model; use letters, digits, dot, dash and underscore")
-        digest = _description(folder).get("weights_sha256")
+        digest = _description(folder)["weights_sha256"]
         if not (folder / _WEIGHTS).is_file():
             raise InputError(f"{folder}: {_DESCRIPTION} is there, but {_WEIGHTS} is missing; copy both files")
-        for version in self.versions(name):
-            known = self.entry(name, version)
-            if known.description.get("weights_sha256") == digest:
+        if sha256_of(folder / _WEIGHTS) != digest:
+            raise InputError(f"{folder / _WEIGHTS}: not the weights that {_DESCRIPTION} is of; copy both files again")
+        for known in self.entries()[0]:
+            if known.name == name and known.description["weights_sha256"] == digest:
                 return known
         version = max(self.versions(name), default=0) + 1
         with writing(self.root / name / str(version)) as temporary:
@@ -141,12 +161,14 @@ def _listed(name: str, versions: list[int]) -> str:
 def _description(folder: Path) -> dict[str, Any]:
     try:
         found = json.loads((folder / _DESCRIPTION).read_text("utf-8"))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(
             f"{folder}: no {_DESCRIPTION} in it, so it is not a model; `tesela train` writes one"
         ) from error
     except (OSError, ValueError) as error:
         raise InputError(f"{folder / _DESCRIPTION}: not JSON ({error}); copy the model again") from error
     if not isinstance(found, dict):
-        raise InputError(f"{folder / _DESCRIPTION}: not the description of a model")
+        raise InputError(f"{folder / _DESCRIPTION}: not the description of a model; copy the model again")
+    if missing := [key for key in _KEYS if key not in found]:
+        raise InputError(f"{folder / _DESCRIPTION}: {', '.join(missing)} missing; copy the model again")
     return found

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-from models.data import TileSet, list_some
+from models.data import SlideSet, TileSet, list_some
 from wsi.errors import InputError
 
 
@@ -50,7 +50,8 @@ def holdout(tiles: TileSet, val_fraction: float, seed: int, test_fraction: float
     if 1 < count < parts:
         raise InputError(f"{count} {tiles.group_kind}s cannot be parted into training, validation and test; add others")
     by_tile = count <= 1
-    test = _part(tiles, every, test_fraction, by_tile, generator) if test_fraction else _none()
+    # Of what is not tested, two groups are needed: one to train on, one to choose the best epoch by.
+    test = _part(tiles, every, test_fraction, by_tile, generator, leave=2) if test_fraction else _none()
     rest = np.setdiff1d(every, test)
     val = _part(tiles, rest, val_fraction / (1 - test_fraction), by_tile, generator)
     return _split(tiles, test, val, by_tile)
@@ -94,12 +95,14 @@ def leave_one_site_out(tiles: TileSet, val_fraction: float, seed: int) -> tuple[
     return tuple(found)
 
 
-def as_given(tiles: TileSet, val_sources: Collection[str]) -> Split:
-    """Tiles of these files (slides) choose the best epoch, all others are trained on: as a person parted them.
+def as_given(tiles: TileSet, val_files: Collection[str]) -> Split:
+    """Tiles of these files (paths) choose the best epoch, all others are trained on: as a person parted them.
 
-    Raises InputError naming every case that is on both sides.
+    Raises InputError naming every case that is on both sides, or where no labelled tile is of these files.
     """
-    val = np.flatnonzero([source in val_sources for source in tiles.sources]).astype(np.int64)
+    val = np.flatnonzero([file in val_files for file in _files(tiles)]).astype(np.int64)
+    if not len(val):
+        raise InputError(f"no labelled tile to choose the best epoch by in {list_some(sorted(val_files), ', ')}")
     if tiles.groups is not None:
         groups = np.array(tiles.groups)
         if both := sorted(set(groups[val]) & set(np.delete(groups, val))):
@@ -108,6 +111,13 @@ def as_given(tiles: TileSet, val_sources: Collection[str]) -> Split:
             )
     split = _split(tiles, _none(), val, by_tile=False)
     return replace(split, how="split as the sheet says")
+
+
+def _files(tiles: TileSet) -> list[str]:
+    """(n,) path of the file each tile is of: names of slides may be short for it."""
+    if isinstance(tiles, SlideSet):
+        return [str(tiles.slides[i].slide) for i in tiles.slide_of]
+    return list(tiles.sources)
 
 
 def refuse_shared_cases(train_set: TileSet, test_set: TileSet) -> None:
@@ -142,6 +152,11 @@ def with_notes(tiles: TileSet, split: Split) -> Split:
 
 
 def _split(tiles: TileSet, test: NDArray[np.int64], val: NDArray[np.int64], by_tile: bool, name: str = "") -> Split:
+    if not len(val):
+        raise InputError(
+            f"{name or 'test part'}: one {tiles.group_kind} is left beside it, and two or more are needed, to train on "
+            f"and to choose the best epoch by; add {tiles.group_kind}s, or give more folds"
+        )
     train = np.setdiff1d(np.arange(len(tiles)), np.concatenate([test, val]))
     return with_notes(tiles, Split(train, val, how_parted(tiles, by_tile), by_tile, test, name))
 
@@ -176,12 +191,17 @@ def _fold_tests(tiles: TileSet, folds: int, seed: int) -> list[NDArray[np.int64]
 
 
 def _part(
-    tiles: TileSet, among: NDArray[np.int64], fraction: float, by_tile: bool, generator: np.random.Generator
+    tiles: TileSet,
+    among: NDArray[np.int64],
+    fraction: float,
+    by_tile: bool,
+    generator: np.random.Generator,
+    leave: int = 1,
 ) -> NDArray[np.int64]:
-    """About `fraction` of the tiles `among`, sorted."""
+    """About `fraction` of the tiles `among`, sorted; of whole groups, `leave` or more are left out of it."""
     if by_tile or tiles.groups is None:
         return _tiles_of(tiles, among, fraction, generator)
-    return among[_groups_of(tiles.labels[among], np.array(tiles.groups)[among], fraction, generator)]
+    return among[_groups_of(tiles.labels[among], np.array(tiles.groups)[among], fraction, leave, generator)]
 
 
 def _tiles_of(
@@ -202,9 +222,12 @@ def _tiles_of(
 
 
 def _groups_of(
-    labels: NDArray[np.int64], groups: NDArray[np.str_], fraction: float, generator: np.random.Generator
+    labels: NDArray[np.int64], groups: NDArray[np.str_], fraction: float, leave: int, generator: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Add, one by one, the group that brings the part nearest to `fraction` of every class; (m,) places, sorted."""
+    """Add, one by one, the group that brings the part nearest to `fraction` of every class; (m,) places, sorted.
+
+    All but `leave` groups at most.
+    """
     names, group_of = np.unique(groups, return_inverse=True)
     counts = np.zeros((len(names), int(labels.max()) + 1))
     np.add.at(counts, (group_of, labels), 1)
@@ -214,7 +237,7 @@ def _groups_of(
     order = generator.permutation(len(names))  # ties fall by the seed
     chosen: list[int] = []
     have = np.zeros_like(target)
-    while len(chosen) < len(names) - 1:
+    while len(chosen) < len(names) - leave:
         costs = np.sum((have + share[order] - target) ** 2, axis=1)
         best = int(np.argmin(costs))
         if chosen and costs[best] >= np.sum((have - target) ** 2):

@@ -14,7 +14,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -156,7 +155,7 @@ class Tracked:
             self._client.log_artifact(self._run, str(out / name))
         self._client.log_artifacts(self._run, str(out / "plots"), "plots")
         made_of = {name: provenance[name] for name in ("packages", "device", "precision", "data", "best_epoch")}
-        self._end("FINISHED", {"tesela": version("tesela"), **_flat(made_of)})
+        self._end("FINISHED", _flat(made_of))
 
     def _end(self, status: str, tags: Mapping[str, Any]) -> None:
         if self._client is None:

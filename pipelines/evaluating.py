@@ -23,6 +23,8 @@ from models.evaluation.scored import Scored
 from models.evaluation.slides import slide_table, tiles_by_slide
 from models.explain import Example, cam, confident_errors, gallery
 from models.network import Network
+from models.registry import name_of
+from models.splits import refuse_shared_cases
 from pipelines.cohort import Cohort, CohortSlide
 from wsi.atomic import write_json, writing
 from wsi.errors import InputError
@@ -65,7 +67,16 @@ def given(data: Path, source_mpp: float | None, baselines_from: Path | None, cas
     if source_mpp is None:
         raise InputError(f"{data}: tile pictures do not say their µm per px; give it with --source-mpp")
     tiles = read_folder(data, source_mpp, case_pattern)
-    return Given(tiles, read_folder(baselines_from, source_mpp) if baselines_from is not None else None, {})
+    if baselines_from is None:
+        return Given(tiles, None, {})
+    train_tiles = read_folder(baselines_from, source_mpp)
+    if baselines_from.samefile(data):
+        raise InputError(
+            f"{baselines_from}: --baselines-from is what is evaluated, and baselines would know it by heart; "
+            "give the tiles that the model was trained on"
+        )
+    refuse_shared_cases(train_tiles, tiles)
+    return Given(tiles, train_tiles, {})
 
 
 def _of_run(run: Path) -> Given:
@@ -108,6 +119,7 @@ def evaluate(
     found = evaluate_scored(
         measured.scored,
         temperature=checkpoint.temperature,
+        thresholds=checkpoint.thresholds,
         baselines=measured.baselines,
         changed=measured.changed,
         validation=validation,
@@ -142,7 +154,7 @@ def _by_slide(
 
 def _model(folder: Path, checkpoint: Checkpoint, validation: float | None) -> dict[str, Any]:
     return {
-        "name": folder.resolve().name,
+        "name": name_of(folder),
         "architecture": checkpoint.architecture,
         "weights_sha256": weights_digest(folder),
         "size_px": checkpoint.tile.size_px,

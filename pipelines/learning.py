@@ -122,6 +122,8 @@ def tile_sets(chosen: TrainConfig, slides: TrainingSlides, *, tested: bool = Tru
             raise InputError("train.slides is true, but no labelled slide was given (annotation, split: train)")
         train_set = read_slides(slides.train + slides.val)
         return train_set, read_slides(slides.test, train_set.classes) if slides.test else None
+    if slides.train or slides.val or slides.test:
+        raise InputError("slides were given, but train.slides is false; set it to true, or leave them out")
     if chosen.folder is None or chosen.source_mpp is None:
         raise InputError("train.folder and train.source_mpp are needed, or train.slides: true")
     folders = [Path(folder) for folder in (chosen.folder, chosen.test_folder if tested else None) if folder]

@@ -57,8 +57,8 @@ def predict(
         try:
             jobs.append(_job(request, scorer.checkpoint.tile))
             of_job.append(request)
-        except WsiError as error:
-            yield Outcome(request, None, error)
+        except (WsiError, OSError) as error:
+            yield _failed(request, error)
     total, done = max(1, sum(int(job.wanted.sum()) for job in jobs)), 0
     title = f"predict {jobs[0].name}" if len(jobs) == 1 else f"predict {len(jobs)} slides"
     with progress_bar(title) as told:
@@ -72,8 +72,22 @@ def predict(
             if isinstance(found, Failed):
                 yield Outcome(request, None, found.error)
                 continue
-            tiles = request.tiles or _own_tiles(request)
-            yield Outcome(request, stages.write_scores(found.scores, tiles, request.out, scorer.made_of))
+            try:
+                tiles = request.tiles or _own_tiles(request)
+                summary = stages.write_scores(found.scores, tiles, request.out, scorer.made_of)
+            except (WsiError, OSError) as error:
+                yield _failed(request, error)
+                continue
+            yield Outcome(request, summary)
+
+
+def _failed(request: Request, error: WsiError | OSError) -> Outcome:
+    """Of a full disk, or a folder that cannot be written into, the system's own error names no file."""
+    if isinstance(error, WsiError):
+        return Outcome(request, None, error)
+    told = InputError(f"{request.out}: cannot be written ({error}); mend that, then predict {request.slide.name} again")
+    told.__cause__ = error
+    return Outcome(request, None, told)
 
 
 def _job(request: Request, spec: TileSpec) -> SlideJob:
@@ -92,6 +106,8 @@ def _job(request: Request, spec: TileSpec) -> SlideJob:
             mpp=request.mpp,
         )
     table = read_table(tiles)
+    if any(name.startswith("prob_") for name in table.column_names):
+        raise InputError(f"{tiles}: has scores already; give the tiles.parquet that they were made from")
     grid = grid_of(table, tiles)
     opened: Callable[[], AbstractContextManager[Slide]] = partial(open_slide, request.slide, request.mpp)
     return SlideJob(request.out.name, opened, grid, candidates(table, grid))

@@ -13,7 +13,7 @@ import pytest
 import tifffile
 from typer.testing import CliRunner
 
-from pipelines import cli
+from pipelines import cli, stages
 
 TESELA = [sys.executable, "-m", "pipelines.cli"]
 
@@ -134,6 +134,9 @@ def test_a_mask_of_ink_is_a_png_beside_the_regions(bad: Path, tmp_path: Path) ->
         ["tiles", "--mpp", "1", "--max-bright", "7"],
         ["tiles", "--mpp", "1", "--bright-level", "900"],
         ["tiles", "--mpp", "1", "--stride-px", "0"],
+        ["predict", "--model", "m", "--threads", "0"],
+        ["tune", "--threads", "-1"],
+        ["pilot", "--threads", "0"],
     ],
 )
 def test_a_number_out_of_its_range_is_refused_by_name(bad: Path, tmp_path: Path, words: list[str]) -> None:
@@ -143,6 +146,15 @@ def test_a_number_out_of_its_range_is_refused_by_name(bad: Path, tmp_path: Path,
     assert result.output.count("Invalid value") == 1
     assert words[-2] in result.output
     assert not (tmp_path / "out").exists()
+
+
+def test_a_downsample_of_0_is_not_taken_for_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[float] = []
+    monkeypatch.setattr(stages, "overlay_region", lambda *words: given.append(words[5]))
+    words = ["overlay", "a.tif", "--predictions", "p.parquet", "--out", "r.png", "--region", "0,0,9,9"]
+    CliRunner().invoke(cli.app, [*words, "--downsample", "0"], catch_exceptions=False)
+    CliRunner().invoke(cli.app, words, catch_exceptions=False)
+    assert given == [0, 1]
 
 
 def test_channels_on_pages_of_their_own_are_no_colour_picture(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import zipfile
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pooch
 import pytest
@@ -16,7 +17,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from models.augment import EvalCrop
-from models.data import read_folder
+from models.data import read_folder, read_image
 from models.data.duplicates import find_duplicates
 from models.data.fetch import NCT_CRC, PublicSet, fetch, unpack
 from models.data.survey import survey
@@ -194,6 +195,38 @@ def test_files_that_differ_outside_their_middle_are_not_the_same(folder: Path) -
 # --- the survey
 
 
+def test_a_link_to_nothing_is_named_and_one_to_an_image_is_read(folder: Path) -> None:
+    (folder / "ADI" / "linked.tif").symlink_to(folder / "TUM" / "TUM-P1-a.png")
+    assert len(read_folder(folder, 0.5)) == 5
+    (folder / "TUM" / "lost.png").symlink_to(folder / "nowhere.png")
+    with pytest.raises(InputError, match=r"TUM: links to nothing, or folders, named as images: lost\.png"):
+        read_folder(folder, 0.5)
+
+
+def test_pictures_of_other_kinds_are_read_as_slides_are(tmp_path: Path) -> None:
+    """Grey is grey, printers' colours are colours, and what is transparent is glass."""
+    Image.new("L", (8, 8), 90).save(tmp_path / "grey.png")
+    Image.new("CMYK", (8, 8), (0, 255, 0, 0)).save(tmp_path / "cmyk.jpg")
+    Image.new("RGBA", (8, 8), (10, 20, 30, 0)).save(tmp_path / "clear.png")
+    Image.new("RGBA", (8, 8), (10, 20, 30, 255)).save(tmp_path / "opaque.png")
+    found = {path.stem: read_image(path)[4, 4].tolist() for path in tmp_path.iterdir()}
+    magenta = found.pop("cmyk")
+    assert found == {"grey": [90] * 3, "clear": [255] * 3, "opaque": [10, 20, 30]}
+    assert np.abs(np.array(magenta) - (255, 0, 255)).max() <= 2
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 3)])
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_more_than_eight_bits_are_refused_in_grey_and_in_colour(
+    shape: tuple[int, ...], ending: str, tmp_path: Path
+) -> None:
+    """A 12-bit camera writes up to 4095 of 65,535: taken as colours it would be black."""
+    path = tmp_path / f"deep.{ending}"
+    assert cv2.imwrite(str(path), np.full(shape, 4095, np.uint16))
+    with pytest.raises(InputError, match=r"deep\.(png|tif): more than 8 bits a channel; save it as 8-bit RGB"):
+        read_image(path)
+
+
 def test_a_survey_counts_sizes_and_broken_files(folder: Path) -> None:
     save(folder / "ADI" / "wide.png", noise(5, 300, 200))
     (folder / "TUM" / "text.png").write_text("no picture")
@@ -220,7 +253,7 @@ def test_the_command_lists_everything_and_fails_where_something_is_wrong(folder:
     (folder / "TUM" / "text.png").write_text("no picture")
     broken = CliRunner().invoke(app, words)
     assert isinstance(broken.exception, InputError)
-    assert "1 of 5 images cannot be used: text.png" in str(broken.exception)
+    assert "1 of 5 images cannot be used: TUM/text.png" in str(broken.exception)
     assert "TUM" in broken.stdout  # the table is shown all the same
 
 

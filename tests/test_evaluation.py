@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import time
@@ -18,6 +19,7 @@ from models.evaluation import Scored, evaluate, weighted
 from models.evaluation.baselines import Baseline, colours, crossed_baselines, fitted_baselines
 from models.evaluation.calibration import BINS, fit_temperature, reliability
 from models.evaluation.figures import figures, intervals
+from models.evaluation.intervals import interval, resampled
 from models.evaluation.robustness import CHANGES, MOST_TILES, Changed, brighten, sweep, swept_tiles, turn_hue
 from models.evaluation.scored import Units
 from models.evaluation.slides import slide_table
@@ -82,6 +84,18 @@ def test_a_class_without_tiles_has_no_auc_and_says_so() -> None:
     json.dumps(found, allow_nan=False)
 
 
+def test_a_probability_too_small_to_be_held_costs_the_same_in_the_figure_and_in_its_interval() -> None:
+    """One tile of 60 is wrong by a logit of 800: a log loss of 800 / 60, which no float64 probability can say."""
+    truth = np.array([0, 1] * 30)
+    logits = np.where(truth[:, None] == np.arange(2), 800.0, 0.0)
+    logits[0] = logits[0, ::-1]
+    scored = Scored(("a", "b"), logits, truth)
+    found = evaluate(scored, repeats=200)
+    assert found["log_loss"] == pytest.approx(800 / 60)
+    low, high = found["intervals"]["log_loss"]
+    assert low <= found["log_loss"] <= high
+
+
 def test_temperature_changes_probabilities_and_no_prediction() -> None:
     scored = noisy(300, 1)
     plain, cooled = figures(scored, 1.0), figures(scored, 2.5)
@@ -144,6 +158,28 @@ def test_the_interval_over_tiles_is_that_of_the_binomial() -> None:
     assert high == pytest.approx(0.75 + error, abs=0.008)
 
 
+@pytest.mark.parametrize(("cases", "least"), [(4, 0.84), (8, 0.9), (30, 0.93)])
+def test_intervals_over_few_cases_hold_the_truth_nearly_as_often_as_they_say(cases: int, least: float) -> None:
+    """400 times some cases of mean 0. The middle 95 % holds it 0.78, 0.84 and 0.95 times; of four, 7/8 is the most."""
+    generator = np.random.default_rng(5)
+    units = Units(np.arange(cases), cases, "case")
+    held = 0
+    for values in generator.normal(size=(400, cases, 1)):
+        means = resampled(units, values.__rmatmul__)
+        limits = interval(means[:, 0], units)
+        assert limits is not None
+        held += limits[0] <= 0 <= limits[1]
+    assert least <= held / 400 <= 0.98
+
+
+def test_an_interval_without_width_is_called_no_certainty() -> None:
+    groups = tuple(f"p{i % 20}" for i in range(60))
+    found = evaluate(scored_of([0, 1, 2] * 20, [0, 1, 2] * 20, groups=groups), repeats=50)
+    assert found["intervals"]["accuracy"] == (1, 1)
+    assert any("where 20 cases are without error, up to 15 % of new ones may not be" in note for note in found["notes"])
+    assert not any("without width" in note for note in evaluate(noisy(300, 1), repeats=50)["notes"])
+
+
 def test_intervals_over_cases_are_wider_where_tiles_of_a_case_are_alike() -> None:
     """20 cases of 25 tiles: in each, all tiles are called rightly, or none."""
     generator = np.random.default_rng(3)
@@ -195,6 +231,19 @@ def test_ece_of_a_calibrated_and_of_an_overconfident_model() -> None:
     for sure, expected in ((0.8, 0.0), (0.95, 0.15)):
         probabilities = np.tile([sure, 1 - sure], (100, 1))
         assert reliability(probabilities, labels).ece == pytest.approx(expected, abs=1e-9)
+
+
+def test_ece_is_that_of_its_definition() -> None:
+    """Bin by bin, as Guo et al. write it: |share right - mean probability|, weighted by tiles."""
+    scored = noisy(2000, 4)
+    probabilities = scored.probabilities(0.7)
+    top, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == scored.labels
+    expected = 0.0
+    for low, high in itertools.pairwise(np.linspace(0, 1, BINS + 1)):
+        inside = (top > low) & (top <= high)
+        if inside.any():
+            expected += inside.mean() * abs(right[inside].mean() - top[inside].mean())
+    assert reliability(probabilities, scored.labels).ece == pytest.approx(expected)
 
 
 def test_bins_are_of_equal_width_and_hold_every_tile() -> None:
@@ -277,6 +326,20 @@ def test_rounding_to_float32_moves_no_tile_across_a_chosen_threshold() -> None:
         called = probabilities[:, i] >= chosen[name]
         np.testing.assert_array_equal(probabilities[:, i].astype(np.float32) >= chosen[name], called)
         assert called[scored.labels == i].mean() >= 0.95
+
+
+def test_the_models_own_thresholds_are_measured_and_not_chosen_again() -> None:
+    scored = noisy(200, 9)
+    found = evaluate(scored, thresholds={"a": 0.3}, repeats=20)["thresholds"]
+    called, of_class = scored.probabilities(1.0)[:, 0] >= 0.3, scored.labels == 0
+    own = found["a"]["own"]
+    assert (own["threshold"], own["found"], own["missed"]) == (
+        0.3,
+        (called & of_class).sum(),
+        (~called & of_class).sum(),
+    )
+    assert own["false_alarms"] == (called & ~of_class).sum()
+    assert found["b"]["own"] is None
 
 
 def test_a_rule_that_cannot_be_followed_is_refused_and_an_absent_class_has_no_threshold() -> None:

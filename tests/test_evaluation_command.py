@@ -102,6 +102,10 @@ def test_the_page_is_one_file_and_says_the_warnings_first(evaluated: tuple[Path,
     said = " | ".join(found["warnings"])
     assert "does better" in said
     assert "far below validation's 0.970" in said
+    own = found["thresholds"]["red"]["own"]
+    assert own["threshold"] == 0.3
+    cells = "".join(f'<td class="number">{own[key]}</td>' for key in ("missed", "false_alarms"))
+    assert f'<td>the model’s own</td><td class="number">0.300</td>{cells}' in page
 
 
 def test_terminal_and_json_say_the_same(model: Path, data: Path, tmp_path: Path) -> None:
@@ -125,6 +129,18 @@ def test_an_unknown_mpp_and_unknown_classes_are_refused(model: Path, data: Path,
     with pytest.raises(InputError, match="green"):
         evaluate(model, other, tmp_path / "out", source_mpp=0.5)
     assert not (tmp_path / "out").exists()
+
+
+def test_baselines_are_not_fitted_on_what_is_evaluated(model: Path, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--baselines-from is what is evaluated"):
+        evaluate(model, data, tmp_path / "out", source_mpp=0.5, baselines_from=data)
+    sets = [write_tiles(tmp_path / name, seed) for seed, name in enumerate(("train", "test"))]
+    for root, cases in zip(sets, (("A", "B"), ("B", "C")), strict=True):
+        keys = read_folder(root, 0.5).keys
+        rows = "".join(f"{key},{cases[i % 2]}\n" for i, key in enumerate(keys))
+        (root / "cases.csv").write_text("file,case\n" + rows)
+    with pytest.raises(InputError, match="case B: in training and in test"):
+        evaluate(model, sets[1], tmp_path / "out", source_mpp=0.5, baselines_from=sets[0])
 
 
 def test_tiles_that_the_model_was_trained_on_are_recognised(model: Path, data: Path, tmp_path: Path) -> None:

@@ -12,12 +12,14 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from models.checkpoint import Checkpoint, save_checkpoint
+from models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from models.network import build, normalisation
 from models.predict import Failed, PredictOptions, Scored, Scorer, SlideJob, score_slide, score_slides
+from models.registry import Registry
 from pipelines.commands.app import app
-from wsi.errors import InputError, MismatchError, SlideError
+from wsi.errors import InputError, MismatchError, SlideError, WsiError
 from wsi.geometry import TileGrid, TileSpec
+from wsi.heatmap import Heatmap
 from wsi.slide import Slide, open_slide
 from wsi.stream import ahead, read_tiles
 
@@ -134,6 +136,50 @@ def test_a_slide_that_fails_stops_no_other(model: Path, slide: Slide) -> None:
     assert np.array_equal(found[0].scores.probabilities, found[2].scores.probabilities, equal_nan=True)  # type: ignore[union-attr]
 
 
+def test_a_disk_that_fails_under_a_slide_stops_no_other(model: Path, slide: Slide) -> None:
+    first, second = jobs_of(slide, *[checkerboard(grid_on(slide))] * 2)
+
+    def gone() -> nullcontext[Slide]:
+        raise OSError(5, "Input/output error")
+
+    failed, scored = score_slides(Scorer(model, FP32), [dataclasses.replace(first, open=gone), second])
+    assert isinstance(failed, Failed)
+    assert "s0: cannot be read ([Errno 5] Input/output error)" in str(failed.error)
+    assert isinstance(scored, Scored)
+
+
+def test_scores_of_a_registered_model_say_its_name_and_version(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TESELA_MODELS", str(tmp_path))
+    assert Scorer(Registry(tmp_path).add(model, "colon").folder, FP32).name == "colon@1"
+
+
+def test_weights_that_give_no_numbers_are_refused_and_not_taken_for_tiles_without_a_score(
+    model: Path, slide: Slide, tmp_path: Path
+) -> None:
+    checkpoint, network = load_checkpoint(model)
+    weights = network.state_dict()
+    weights["fc.weight"][0, 0] = float("nan")
+    save_checkpoint(tmp_path / "broken", checkpoint, weights)
+    scorer = Scorer(tmp_path / "broken", FP32)
+    with pytest.raises(InputError, match=r"broken: its probabilities are no numbers, so its weights are damaged"):
+        score_slide(scorer, slide, grid_on(slide), checkerboard(grid_on(slide)))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError("Unable to allocate 286 GiB"), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")],
+)
+def test_out_of_memory_names_a_batch_size(model: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Scorer, "_forward", fail)
+    with pytest.raises(WsiError, match=r"batches of 7 tiles; set predict\.batch_size to 3"):
+        Scorer(model, FP32).probabilities(np.zeros((2, 64, 64, 3), np.uint8))
+
+
 def test_a_tile_in_all_its_orientations_is_scored_the_same_however_it_lies(model: Path) -> None:
     tiles = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
     every = Scorer(model, PredictOptions(4, "32-true", "d4"))
@@ -190,6 +236,35 @@ def test_the_command_scores_many_slides_and_says_which_failed(
         summary = json.loads((tmp_path / "out" / done.stem / "summary.json").read_text())
         assert summary["tiles_scored"] > 0
     assert not (tmp_path / "out" / "broken" / "predictions.parquet").exists()
+
+
+def test_a_slide_whose_results_find_no_room_stops_no_other(
+    model: Path, phantom_tiled: Path, phantom_jpeg: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Heatmap.write
+
+    def full(heatmap: Heatmap, path: Path) -> None:
+        if path.parent.name == phantom_tiled.stem:
+            raise OSError(28, "No space left on device")
+        write(heatmap, path)
+
+    monkeypatch.setattr(Heatmap, "write", full)
+    given = ["predict", str(phantom_tiled), str(phantom_jpeg), "--model", str(model), "--out", str(tmp_path)]
+    found = CliRunner().invoke(app, [*given, "--precision", "32-true"])
+    assert str(found.exception) == "1 of 2 slides failed"
+    said = f"{tmp_path / phantom_tiled.stem}: cannot be written ([Errno 28] No space left on device); mend that"
+    assert said in found.stderr
+    assert f"{tmp_path / phantom_jpeg.stem}: " in found.stderr
+    assert (tmp_path / phantom_jpeg.stem / "summary.json").is_file()
+
+
+def test_scores_are_not_added_to_scores(model: Path, phantom_tiled: Path, tmp_path: Path) -> None:
+    given = ["predict", str(phantom_tiled), "--model", str(model), "--precision", "32-true"]
+    assert CliRunner().invoke(app, [*given, "--out", str(tmp_path / "a")]).exit_code == 0
+    tiles = ["--tiles", str(tmp_path / "a" / "predictions.parquet")]
+    found = CliRunner().invoke(app, [*given, *tiles, "--out", str(tmp_path / "b")])
+    assert "has scores already; give the tiles.parquet" in str(found.exception)
+    assert not (tmp_path / "b").exists()
 
 
 def test_slides_of_one_name_are_refused_before_anything_is_read(model: Path, tmp_path: Path) -> None:

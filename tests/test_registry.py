@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from models.registry import Registry, model_folder, parse_reference
+from models.registry import Registry, model_folder, name_of, parse_reference
 from pipelines.commands.app import app
 from pipelines.config import parse_config
 from wsi.errors import InputError
@@ -20,7 +21,7 @@ def a_model(folder: Path, digest: str) -> Path:
         "architecture": "resnet18",
         "classes": ["a", "b"],
         "tile": {"size_px": 128, "mpp": 0.5, "stride_px": 128},
-        "weights_sha256": digest,
+        "weights_sha256": hashlib.sha256(digest.encode()).hexdigest(),
         "provenance": {"test": None, "val": {"balanced_accuracy": 0.875}},
     }
     (folder / "model.json").write_text(json.dumps(said))
@@ -39,7 +40,7 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
 
 
 def test_versions_count_up_and_hold_what_was_added(registry: Registry) -> None:
-    assert [entry.reference for entry in registry.entries()] == ["colon@1", "colon@2"]
+    assert [entry.reference for entry in registry.entries()[0]] == ["colon@1", "colon@2"]
     assert (model_folder("colon@2") / "model.safetensors").read_bytes() == b"two"
 
 
@@ -55,7 +56,7 @@ def test_the_plain_name_means_the_promoted_version_and_nothing_until_there_is_on
     assert model_folder("colon").name == "1"
     registry.promote("colon", 2)
     assert model_folder("colon").name == "2"
-    assert [entry.promoted for entry in registry.entries()] == [False, True]
+    assert [entry.promoted for entry in registry.entries()[0]] == [False, True]
 
 
 def test_a_folder_goes_before_a_registered_name(
@@ -97,6 +98,49 @@ def test_half_a_model_is_not_registered(registry: Registry, tmp_path: Path) -> N
     with pytest.raises(InputError, match=r"model\.safetensors is missing"):
         registry.add(tmp_path / "three", "colon")
     assert registry.versions("colon") == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("model.safetensors", "thre", r"model\.safetensors: not the weights that model\.json is of; copy both"),
+        ("model.json", '{"classes": ["a"]}', r"model\.json: architecture, tile, weights_sha256 missing; copy"),
+    ],
+)
+def test_a_damaged_model_is_not_registered(
+    registry: Registry, tmp_path: Path, name: str, content: str, message: str
+) -> None:
+    (a_model(tmp_path / "three", "three") / name).write_text(content)
+    with pytest.raises(InputError, match=message):
+        registry.add(tmp_path / "three", "colon")
+    assert registry.versions("colon") == [1, 2]
+
+
+def test_a_version_that_was_damaged_later_hides_no_other_and_is_named(registry: Registry, tmp_path: Path) -> None:
+    (registry.root / "colon" / "1" / "model.json").write_text("{")
+    listed = CliRunner().invoke(app, ["models", "list", "--json"])
+    assert [row["model"] for row in json.loads(listed.stdout)] == ["colon@2"]
+    assert "warning: " in listed.stderr
+    assert "colon/1/model.json: not JSON" in listed.stderr
+    assert registry.add(a_model(tmp_path / "three", "three"), "colon").reference == "colon@3"
+
+
+def test_a_file_is_no_model(registry: Registry, tmp_path: Path) -> None:
+    (tmp_path / "slide.tif").touch()
+    with pytest.raises(InputError, match=r"slide\.tif: no model\.json in it"):
+        registry.add(tmp_path / "slide.tif", "colon")
+
+
+def test_a_registered_model_is_called_by_its_name_and_version(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In captions and tables: its folder is named only "2"."""
+    assert name_of(model_folder("colon@2")) == "colon@2"
+    assert name_of(tmp_path / "one") == "one"
+    monkeypatch.chdir(registry.root / "colon")
+    assert name_of(Path("2")) == "colon@2"
+    monkeypatch.chdir(tmp_path / "one")
+    assert name_of(Path()) == "one"
 
 
 def test_a_run_names_its_model_so(registry: Registry) -> None:

@@ -93,6 +93,14 @@ def test_quality_of_an_older_version_is_reported_as_far_as_it_goes(run: Path) ->
     assert "Focus " not in (run / "report.html").read_text()
 
 
+@pytest.mark.parametrize(("mpp", "shown"), [([0.25, 0.25], ">0.25<"), ([0.25, 0.2755], ">0.25 × 0.2755<")])
+def test_the_mpp_of_both_sides_is_shown_where_they_differ(run: Path, mpp: list[float], shown: str) -> None:
+    path = run / "slides" / "a" / "slide.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "mpp": mpp}))
+    write_report(run)
+    assert shown in (run / "report.html").read_text("utf-8")
+
+
 def test_quality_has_columns_and_a_line(run: Path) -> None:
     row = row_of(run)
     found = json.loads((run / "slides" / "a" / "quality.json").read_text())

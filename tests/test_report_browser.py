@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import pypdfium2
 import pytest
@@ -83,6 +84,23 @@ def test_nothing_stands_in_the_way_of_a_keyboard_or_a_screen_reader(browser: Bro
     assert found.violations_count == 0, found.generate_report()
     assert found.response["passes"], "axe looked at nothing"
     assert page.evaluate("document.documentElement.scrollWidth") <= width, "the page is wider than the screen"
+    page.close()
+
+
+@pytest.mark.parametrize(("width", "media"), [(1280, "screen"), (400, "screen"), (320, "screen"), (703, "print")])
+def test_no_column_of_a_card_is_cut_off(
+    browser: Browser, report: Path, width: int, media: Literal["screen", "print"]
+) -> None:
+    """703 px: what is left of A4 between the margins."""
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    page.emulate_media(media=media)
+    page.goto(report.as_uri())
+    page.locator(".card").evaluate_all("cards => cards.forEach(card => { card.style.contentVisibility = 'visible'; })")
+    widths = "tables => tables.map(table => [table.offsetWidth, table.parentElement.clientWidth])"
+    found = page.locator(".card table").evaluate_all(widths)
+    assert len(found) == 2
+    assert all(table <= room for table, room in found), found
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.close()
 
 
@@ -162,6 +180,19 @@ def test_without_scripts_everything_is_there_but_the_tools(browser: Browser, rep
     assert page.locator("[data-cohort] tbody tr").count() == page.locator(".card").count() == 3
     assert page.locator("#bad").is_visible()
     context.close()
+
+
+def test_a_printed_tile_is_on_the_page_of_its_place(page: Page) -> None:
+    """The gallery may go over several pages; a tile and what is written below it may not."""
+    places = page.locator(".tiles small").all_inner_texts()
+    found = 0
+    for printed in pypdfium2.PdfDocument(page.pdf(prefer_css_page_size=True)):
+        written = sum(line.strip() in places for line in printed.get_textpage().get_text_range().splitlines())
+        bounds = [thing.get_bounds() for thing in printed.get_objects() if thing.type == 3]  # 3: an image
+        tiles = [right - left for left, _, right, _ in bounds if 55 < right - left < 70]  # 84 px are 63 pt
+        assert written == len(tiles)
+        found += written
+    assert found == len(places) > 12
 
 
 def test_every_printed_page_says_what_the_report_is_not_for(page: Page) -> None:

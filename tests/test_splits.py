@@ -146,6 +146,15 @@ def test_what_cannot_be_parted_is_said_with_numbers() -> None:
         leave_one_site_out(tiles_of([0, 1] * 3, ["a", "a", "b", "b", "c", "c"], ["x", "x", "x", "x", "y", "y"]), 0.2, 0)
 
 
+def test_of_cases_of_very_different_sizes_some_are_left_to_choose_the_epoch_by() -> None:
+    """Two small cases bring the test part nearer to its share than one, and would leave one case for all the rest."""
+    tiles = tiles_of([0, 1] * 50, ["large"] * 96 + ["small"] * 2 + ["tiny"] * 2)
+    split = holdout(tiles, 0.15, 0, 0.3)
+    assert [len({(tiles.groups or ())[i] for i in part}) for part in parts_of(split)] == [1, 1, 1]
+    with pytest.raises(InputError, match="fold 1 of 2: one case is left beside it, and two or more are needed"):
+        k_folds(tiles_of([0, 1] * 30, ["a"] * 20 + ["b"] * 20 + ["c"] * 20), 2, 0.15, 0)
+
+
 def test_a_part_without_a_class_is_noted() -> None:
     labels, cases = [0, 1] * 20 + [0] * 20, [f"P{i // 10}" for i in range(60)]
     with pytest.raises(InputError, match="class c1: no tile is left to train on"):
@@ -343,12 +352,16 @@ def test_what_is_evaluated_is_never_balanced() -> None:
 
 
 def test_slides_that_a_person_set_aside_choose_the_best_epoch() -> None:
-    tiles = cohort(4)
-    aside = {source for source, case in zip(tiles.sources, tiles.groups or (), strict=True) if case == "case 1"}
-    split = as_given(tiles, aside)
-    assert set(np.array(tiles.groups)[split.val]) == {"case 1"}
+    tiles = slides_of(["r/a/slide.json", "r/b/slide.json", "r/c.svs"], ["P1", "P2", "P3"])
+    split = as_given(tiles, {"r/b/slide.json"})
+    assert set(np.array(tiles.groups)[split.val]) == {"P2"}
     assert sorted([*split.train, *split.val]) == list(range(len(tiles)))
     assert (split.how, split.by_tile) == ("split as the sheet says", False)
+
+
+def test_slides_set_aside_that_have_no_labelled_tile_are_refused() -> None:
+    with pytest.raises(InputError, match=r"no labelled tile to choose the best epoch by in r/z\.svs"):
+        as_given(slides_of(["r/a.svs", "r/b.svs"], ["P1", "P2"]), {"r/z.svs"})
 
 
 def test_a_case_set_aside_in_part_is_an_error_that_names_it() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import importlib.metadata
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -85,6 +87,7 @@ def test_training_learns_and_leaves_everything_behind(trained: tuple[Path, Check
     assert loaded.provenance["data"]["split"] == "no case ids: split by tile"
     assert loaded.provenance["data"]["train_tiles"] == {"blue": 18, "green": 18, "red": 18}
     assert loaded.provenance["settings"]["seed"] == 0
+    assert loaded.provenance["packages"]["tesela"] == importlib.metadata.version("tesela")
     assert loaded.provenance["test"]["balanced_accuracy"] == metrics["test"]["balanced_accuracy"]
     assert loaded.temperature == metrics["val"]["calibration"]["temperature"]
     assert set(loaded.thresholds or {}) == set(COLOURS)
@@ -128,6 +131,26 @@ def test_an_image_that_breaks_during_training_is_one_line(tmp_path: Path, monkey
     with pytest.raises(InputError, match=r"^\d\.png: cannot be decoded") as caught:
         train(settings, read_folder(tmp_path, 0.5), None, tmp_path / "out", reporter=SilentReporter())
     assert "\n" not in str(caught.value)
+
+
+def test_weights_that_the_last_step_of_an_epoch_broke_are_not_kept(tiles: Path, tmp_path: Path) -> None:
+    """One step an epoch: no training loss tells of it any more."""
+    settings = dataclasses.replace(FAST, epochs=1, batch_size=500, learning_rate=1e30)
+    with pytest.raises(InputError, match=r"validation loss became nan in epoch 1; lower train\.learning_rate"):
+        train(settings, read_folder(tiles, 0.5), None, tmp_path / "out", reporter=SilentReporter())
+    assert not list((tmp_path / "out").glob("*.*"))
+
+
+def test_a_training_ends_with_where_its_model_is_and_how_it_did(
+    trained: tuple[Path, Checkpoint], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, checkpoint = trained
+    ConsoleReporter().finished(out, checkpoint.provenance)
+    assert re.fullmatch(
+        rf"{re.escape(str(out))}: balanced accuracy [01]\.\d{{4}} on 72 test tiles, [01]\.\d{{4}} on 18 validation "
+        r"tiles; kept epoch [123]\n",
+        capsys.readouterr().err,
+    )
 
 
 @pytest.mark.parametrize("terminal", [True, False])
@@ -416,7 +439,11 @@ def test_the_command_trains_folds(tiles: Path, tmp_path: Path) -> None:
         "epochs: 1, batch_size: 16, precision: 32-true}\n"
     )
     words = ["train", "--config", str(tmp_path / "c.yaml"), "--out", str(tmp_path / "out")]
-    assert CliRunner().invoke(app, [*words, "--folds", "2", "--threads", "1"], catch_exceptions=False).exit_code == 0
+    found = CliRunner().invoke(app, [*words, "--folds", "2", "--threads", "1"], catch_exceptions=False)
+    assert found.exit_code == 0
+    assert re.search(r"folds\.json: balanced accuracy [01]\.\d{4} ± 0\.\d{4} over 2 folds", found.stderr)
     assert len(json.loads((tmp_path / "out" / "folds.json").read_text())["folds"]) == 2
     with pytest.raises(InputError, match="column `site`"):
         CliRunner().invoke(app, [*words, "--leave-site-out", "--threads", "1"], catch_exceptions=False)
+    with pytest.raises(InputError, match=r"slides were given, but train\.slides is false"):
+        CliRunner().invoke(app, [*words, "--slide", str(tmp_path)], catch_exceptions=False)

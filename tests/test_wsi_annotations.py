@@ -54,6 +54,23 @@ def test_a_gzipped_file_is_read_whatever_its_name(tmp_path: Path) -> None:
         assert read_regions(tmp_path / name)[0].polygon.equals(box(0, 0, 10, 10))
 
 
+def test_a_stroke_out_and_back_adds_nothing_and_what_is_written_is_read_again(tmp_path: Path) -> None:
+    spike: list[list[float]] = [[0, 0], [10, 0], [10, 10], [5, 10], [5, 20], [5, 10], [0, 10], [0, 0]]
+    [region] = read_regions(written(tmp_path / "a.geojson", [feature(polygon(spike))]))
+    assert region.polygon.equals(box(0, 0, 10, 10))
+    write_geojson(tmp_path / "b.geojson", [region])
+    assert read_regions(tmp_path / "b.geojson")[0].polygon.equals(box(0, 0, 10, 10))
+
+
+def test_what_an_outline_goes_round_twice_is_inside(tmp_path: Path) -> None:
+    """Drawn on past its beginning: once round a square of 10, and again round a corner of it."""
+    twice: list[list[float]] = [[0, 0], [10, 0], [10, 10], [0, 10], [0, 0], [6, 0], [6, 6], [0, 6], [0, 0]]
+    crossing: list[list[float]] = [[0, 0], [10, 10], [10, 0], [0, 10], [0, 0]]
+    for outline, area in ((twice, 100), (crossing, 50)):
+        [region] = read_regions(written(tmp_path / "a.geojson", [feature(polygon(outline))]))
+        assert region.polygon.area == area
+
+
 def test_an_island_in_a_hole_belongs_to_the_area(tmp_path: Path) -> None:
     nested = {"type": "MultiPolygon", "coordinates": [[RING, HOLE], [ISLAND]]}
     [region] = read_regions(written(tmp_path / "a.geojson", [feature(nested)]))

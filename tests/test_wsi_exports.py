@@ -434,6 +434,25 @@ def test_near_misses_are_close_to_the_classs_own_threshold() -> None:
     assert [entry["probability"] for entry in found] == [0.28, 0.21]
 
 
+def test_what_is_hardly_background_is_no_near_miss() -> None:
+    """Of two classes it would be half of the list."""
+    found = notable(scores_on(WHOLE, {(0, 0): 0.48, (1, 0): 0.52, (2, 0): 0.55}))["below_threshold"]
+    assert [(entry["class"], entry["probability"]) for entry in found] == [("TUM", 0.48)]
+
+
+def test_of_a_single_class_no_tile_is_uncertain() -> None:
+    values = np.random.default_rng(1).random((WHOLE.rows * WHOLE.cols, 1)).astype(np.float32)
+    assert notable(TileScores(WHOLE, ("TUM",), values, "m"))["uncertain"] == []
+
+
+def test_a_slide_smaller_than_what_tiles_overlap_by_has_scores_but_no_area() -> None:
+    """17 px are left out on each side, and the slide is 3 px high: no number, and above all no NaN in a file."""
+    grid = TileGrid(TileSpec(64, 0.5, 30), 3000, 3, (0.5, 0.5))
+    scores = scores_on(grid, {(4, 0): 0.75})
+    assert notable(scores)["slide_score"]["TUM"] == {"share": None, "hottest_mean": 0.75}
+    json.dumps({**summarise(scores), **notable(scores)}, allow_nan=False)
+
+
 def test_the_slides_score_is_a_share_of_area_and_a_mean_of_the_hottest() -> None:
     # The last column is 128 - 27 = 101 px wide in the slide: its tile counts for less.
     grid = replace(WHOLE, slide_width=1280 - 27)

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from pipelines.commands.app import app
 from wsi.annotations import Region, write_geojson
+from wsi.errors import InputError
 from wsi.geometry import TileGrid, TileSpec
 from wsi.labels import drawn_by_name, label_tiles
 from wsi.tiles import read_table, with_grid, write_table
@@ -78,6 +79,14 @@ def test_every_tile_is_inside_outside_or_on_the_border(
         share = cover[row, col]
         expected = "in" if share >= np.float32(min_cover) else "out" if 1 - share >= np.float32(min_cover) else None
         assert name == expected
+
+
+def test_regions_of_another_slide_are_refused_and_those_over_the_edge_are_not() -> None:
+    over = Region(box(-100, -100, 64, 64), "tumour", "a.xml")
+    assert labels([over], outside="benign")[0][0].tolist() == ["tumour"] + ["benign"] * 9
+    elsewhere = Region(box(700, 0, 900, 100), "tumour", "a.xml")
+    with pytest.raises(InputError, match=r"a\.xml: 1 regions lie outside of the slide \(640 × 512 px\)"):
+        labels([over, elsewhere], outside="benign")
 
 
 def test_a_region_within_one_of_another_class_is_cut_out_of_it() -> None:
@@ -143,7 +152,7 @@ def test_tiles_that_do_not_say_where_bounds_begin_are_cut_again(tmp_path: Path) 
     write_geojson(tmp_path / "r.geojson", [Region(box(0, 0, 192, 512), "tumour", "")])
     code, said = run(tmp_path / "tiles.parquet", "--regions", tmp_path / "r.geojson", "--out", tmp_path / "l.parquet")
     assert code != 0
-    assert "cut its tiles again" in said
+    assert "cut the tiles again" in said
 
 
 @pytest.mark.parametrize(

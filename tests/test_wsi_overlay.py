@@ -15,6 +15,7 @@ import yaozarrs
 import zarr
 from numpy.typing import NDArray
 from shapely.geometry import MultiPolygon, Polygon, box
+from skimage.color import rgb2lab
 
 from wsi.annotations import Region, read_geojson, write_geojson
 from wsi.colours import class_colours, hex_of
@@ -305,6 +306,15 @@ def test_classes_have_colours_of_their_own_in_any_order() -> None:
     others = class_colours(["a", "b", "c", "TUM"])
     assert len(set(others.values())) == 4
     assert hex_of((1, 16, 255)) == "#0110ff"
+
+
+@pytest.mark.parametrize("named", [(), ("TUM",)])
+def test_no_two_of_thirty_classes_look_alike(named: tuple[str, ...]) -> None:
+    """A legend with a colour twice would show one class as another. ΔE (CIE 1976) of 20 is plain beside one another."""
+    colours = class_colours([*named, *(f"class {number}" for number in range(30 - len(named)))])
+    lab = rgb2lab(np.array(list(colours.values())) / 255)
+    apart = np.linalg.norm(lab[:, None] - lab[None], axis=2)[np.triu_indices(30, 1)]
+    assert apart.min() > 20
 
 
 # GeoJSON

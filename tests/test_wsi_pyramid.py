@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections import namedtuple
 from collections.abc import Iterator
@@ -236,6 +237,11 @@ def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
             temporary.mkdir()
             (temporary / content).touch()
     assert [path.name for path in (tmp_path / "a.zarr").iterdir()] == ["new"]
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"No space left on device: .*a\.json"), writing(tmp_path / "a.json"):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_json_refuses_nan_and_leaves_nothing(tmp_path: Path) -> None:

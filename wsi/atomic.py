@@ -32,6 +32,10 @@ def writing(path: Path) -> Iterator[Path]:
             if temporary.is_dir():
                 remove(path)
             os.replace(temporary, path)
+        except OSError as error:
+            if error.filename is None:  # a full disk names no file
+                error.filename = str(path)
+            raise
         finally:
             remove(temporary)
 

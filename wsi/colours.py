@@ -32,12 +32,39 @@ _OTHERS: tuple[RGB, ...] = (
     (86, 180, 233),
     (230, 159, 0),
 )
+# Lightness (0-100) of colours: darker ones hide tissue, brighter ones are glass.
+_DARKEST, _BRIGHTEST = 25, 90
 
 
 def class_colours(classes: Sequence[str]) -> dict[str, RGB]:
-    """A colour for each class of a model: named ones have their own, the others take turns by their order."""
-    free = (_OTHERS[i % len(_OTHERS)] for i in range(len(classes)))
-    return {name: _NAMED[name] if name in _NAMED else next(free) for name in classes}
+    """A colour for each class of a model, no two alike: named ones have their own, the others theirs by their order.
+
+    From the eighth of these on it is the colour farthest from all before (CIELAB), on what is neither glass nor black.
+    """
+    return dict(_colours(tuple(classes)))
+
+
+@functools.cache
+def _colours(classes: tuple[str, ...]) -> dict[str, RGB]:
+    found = {name: _NAMED[name] for name in classes if name in _NAMED}
+    free = iter(_OTHERS)
+    for name in classes:
+        if name not in found:
+            found[name] = next(free, None) or _farthest(tuple(found.values()))
+    return {name: found[name] for name in classes}
+
+
+def _farthest(taken: tuple[RGB, ...]) -> RGB:
+    """Of 4,096 colours the one that differs most from the nearest of `taken`."""
+    from skimage.color.colorconv import rgb2lab  # as slow to import, and few models have so many classes
+
+    levels = np.arange(8, 256, 16)
+    every = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(-1, 3)
+    lab = rgb2lab(every / 255)
+    painted = (lab[:, 0] > _DARKEST) & (lab[:, 0] < _BRIGHTEST)
+    away = np.linalg.norm(lab[painted, None] - rgb2lab(np.array(taken) / 255)[None], axis=2).min(axis=1)
+    red, green, blue = every[painted][away.argmax()].tolist()
+    return red, green, blue
 
 
 def hex_of(colour: RGB) -> str:

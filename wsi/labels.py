@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from wsi.annotations import Region
+from wsi.errors import InputError
 from wsi.geometry import TileGrid
 from wsi.shapes import box_fractions, rasterise
 
@@ -35,7 +36,10 @@ def label_tiles(
 
     `cover` is the share that the best covering name covers, also where that is too little for a label.
     A region that lies within one of another name is cut out of it: the inner one is what was meant there.
+
+    Raises InputError where a region lies outside of the slide: all tiles would be `outside`, in silence.
     """
+    _refuse_elsewhere(regions, grid)
     drawn = drawn_by_name(regions)
     names = list(drawn)
     cover = np.zeros((len(names) + 1, len(table)), np.float32)
@@ -50,6 +54,18 @@ def label_tiles(
         named[~labelled & (free >= min_cover)] = outside
     table = table.append_column("label", pa.array(named, pa.string()))
     return table.append_column("cover", pa.array(covered))
+
+
+def _refuse_elsewhere(regions: Iterable[Region], grid: TileGrid) -> None:
+    slide = shapely.box(0, 0, grid.slide_width, grid.slide_height)
+    elsewhere = [region for region in regions if not region.polygon.intersects(slide)]
+    if elsewhere:
+        first, bounds = elsewhere[0], ", ".join(f"{value:.0f}" for value in elsewhere[0].polygon.bounds)
+        raise InputError(
+            f"{first.source}: {len(elsewhere)} regions lie outside of the slide ({grid.slide_width} × "
+            f"{grid.slide_height} px), the first, {first.name}, at level-0 px {bounds}; give annotations of this very "
+            "slide, in its px, and the corner that they count from (--origin)"
+        )
 
 
 def drawn_by_name(regions: Iterable[Region]) -> dict[str, BaseGeometry]:

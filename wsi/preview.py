@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from matplotlib.axes import Axes
+import numpy as np
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Patch, Rectangle
+from numpy.typing import NDArray
 from PIL import Image
 
 from wsi.atomic import writing
@@ -21,6 +24,10 @@ from wsi.slide import Slide
 
 RESEARCH_USE = "Research use only. Not for diagnosis."
 _DPI = 150
+# All in inches: the legend's column, the strip of the scale bar, the gap around texts, a line of text.
+_SIDE, _BAR_STRIP, _GAP, _LINE = 2.9, 0.3, 0.12, 0.14
+_FONT_SIZE, _CHARACTER = 8, 0.075
+_SHORTEST_COLOUR_BAR = 1.8
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,11 @@ class Caption:
     date: str
     source: str = ""
 
+    def __str__(self) -> str:
+        """One line."""
+        model = f" · model {self.model}" if self.model else ""
+        return f"{self.slide_id}{model} · {self.date} · {RESEARCH_USE}"
+
 
 def source_of(preview: Path) -> str:
     """SHA-256 of the predictions that an overlay.png was painted from; '' where it does not say."""
@@ -48,48 +60,65 @@ def write_preview(
     """Write overlay.png."""
     painter = Painter(scores, options)
     picture = painter.blend(slide.thumbnail(longest_px), slide.bounds)
-    height, width = picture.shape[:2]
-    side_inches, foot_inches = 2.9, 0.45
-    shown = (width / _DPI, max(height / _DPI, 3.2))
-    figure = Figure(figsize=(shown[0] + side_inches, shown[1] + foot_inches), dpi=_DPI, facecolor="white")
-    total = figure.get_size_inches()
-    axes = figure.add_axes(
-        (
-            0,
-            foot_inches / total[1] + (shown[1] - height / _DPI) / total[1],
-            width / _DPI / total[0],
-            height / _DPI / total[1],
-        )
-    )
-    axes.imshow(picture, interpolation="nearest", aspect="equal")
-    axes.set_axis_off()
-    _scale_bar(axes, width, height, slide.require_mpp()[0] * slide.size[0] / width)
-    _legend(figure, (width / _DPI + 0.15) / total[0], painter, scores, options)
-    model = f" · model {caption.model}" if caption.model else ""
-    figure.text(
-        0.1 / total[0],
-        0.16 / total[1],
-        f"{caption.slide_id}{model} · {caption.date} · {RESEARCH_USE}",
-        fontsize=8,
-        color="0.25",
-    )
+    # The scores know the mpp, also where the file does not and a person gave it.
+    um_per_px = scores.grid.slide_mpp[0] * slide.size[0] / picture.shape[1]
+    figure = preview_figure(picture, um_per_px, painter, scores, options, caption)
     with writing(path) as temporary:
         # No software version or time in the file: the same run writes the same bytes.
         figure.savefig(temporary, format="png", metadata={"Software": None, "Source": caption.source})
 
 
-def _scale_bar(axes: Axes, width_px: int, height_px: int, um_per_px: float) -> None:
-    length_um = round_length_um(width_px * um_per_px / 5)
-    length_px = length_um / um_per_px
-    left, bottom = 0.03 * width_px, 0.955 * height_px
-    thick = max(2.0, 0.006 * height_px)
+def preview_figure(
+    picture: NDArray[np.uint8],
+    um_per_px: float,
+    painter: Painter,
+    scores: TileScores,
+    options: OverlayOptions,
+    caption: Caption,
+) -> Figure:
+    """The painted picture (h, w, 3), px for px; legend to its right, scale bar and caption below, as large as needed.
+
+    Nothing lies on the picture, and whatever its shape and the lengths of names, all of them are shown whole.
+    """
+    height, width = (side / _DPI for side in picture.shape[:2])
+    legend = _Legend.of(painter, scores, options)
+    total = width + _SIDE
+    said = textwrap.wrap(str(caption), int((total - 2 * _GAP) / _CHARACTER))
+    foot = _whole_px(_BAR_STRIP + len(said) * _LINE + _GAP)
+    shown = max(height, _whole_px(legend.height))
+    # Names are shown to the letter: a $ in one begins no formula.
+    with rc_context({"text.parse_math": False}):
+        figure = Figure(figsize=(total, shown + foot), dpi=_DPI, facecolor="white")
+        axes = figure.add_axes((0, 1 - height / (shown + foot), width / total, height / (shown + foot)))
+        axes.imshow(picture, interpolation="nearest", aspect="auto")
+        axes.set_axis_off()
+        legend.draw(figure, width + _GAP, foot)
+        _scale_bar(figure, um_per_px, max(picture.shape[:2]), foot - _BAR_STRIP / 2)
+        figure.text(
+            *(_GAP, foot - _BAR_STRIP),
+            "\n".join(said),
+            transform=figure.dpi_scale_trans,
+            va="top",
+            fontsize=_FONT_SIZE,
+            color="0.25",
+        )
+    return figure
+
+
+def _whole_px(inches: float) -> float:
+    """No less, so that the picture's px fall on those of the file."""
+    return math.ceil(inches * _DPI) / _DPI
+
+
+def _scale_bar(figure: Figure, um_per_px: float, longest_px: int, middle: float) -> None:
+    """A bar of about a fifth of the picture's longer side, its length beside it. middle: inches from below."""
+    length_um = round_length_um(longest_px * um_per_px / 5)
+    length, thick = length_um / um_per_px / _DPI, 0.04
+    inches = figure.dpi_scale_trans
+    bar = Rectangle((_GAP, middle - thick / 2), length, thick, facecolor="black", edgecolor="none", transform=inches)
+    figure.add_artist(bar)
     text = f"{length_um / 1000:g} mm" if length_um >= 1000 else f"{length_um:g} µm"
-    box = (left - 0.012 * width_px, bottom - 0.055 * height_px)
-    axes.add_patch(
-        Rectangle(box, length_px + 0.024 * width_px, 0.085 * height_px, facecolor="white", alpha=0.8, edgecolor="none")
-    )
-    axes.add_patch(Rectangle((left, bottom), length_px, thick, facecolor="black", edgecolor="none"))
-    axes.text(left + length_px / 2, bottom - 0.008 * height_px, text, ha="center", va="bottom", fontsize=8)
+    figure.text(_GAP + length + 0.07, middle, text, transform=inches, va="center_baseline", fontsize=_FONT_SIZE)
 
 
 def round_length_um(about_um: float) -> float:
@@ -98,54 +127,93 @@ def round_length_um(about_um: float) -> float:
     return max(step * power for step in (1, 2, 5) if step * power <= about_um)
 
 
-def _legend(figure: Figure, left: float, painter: Painter, scores: TileScores, options: OverlayOptions) -> None:
-    """What the colours mean, right of the picture."""
-    below = f"\nbelow {painter.heat.threshold.value:.3g}: not painted" if painter.heat.threshold.value > 0 else ""
-    drawn = "borders of areas" if options.style == "outline" else f"opacity = {options.alpha:g} × probability"
-    note = f"{drawn}{below}" if scores.scored.any() else "No tile was scored:\nno tissue was found."
-    if options.heat is None or options.style == "outline":
-        _class_legend(figure, left, painter, scores, options.heat, note)
-    else:
-        text = f"Probability of {options.heat}\n{note}"
-        figure.text(left, 0.975, text, fontsize=8, va="top", linespacing=1.3)
-        _colour_bar(figure, left, painter.heat.threshold)
+@dataclass(frozen=True)
+class _Legend:
+    """What the colours mean. entries: (colour or "none", text) of classes; scale: instead, the threshold on cividis."""
+
+    title: str
+    entries: tuple[tuple[str, str], ...]
+    scale: Threshold | None
+
+    @classmethod
+    def of(cls, painter: Painter, scores: TileScores, options: OverlayOptions) -> _Legend:
+        outlined, least = options.style == "outline", painter.heat.threshold
+        name = "Most probable class" if options.heat is None else f"Probability of {options.heat}"
+        lines = [name, "borders of areas" if outlined else f"opacity = {options.alpha:g} × probability"]
+        if not scores.scored.any():
+            lines[1:] = ["No tile was scored: no tissue was found,", "or all of it is blank."]
+        elif least.value > 0:
+            lines.append(f"below {least.value:.3g}: not painted")
+        title = "\n".join(_wrapped(line, _SIDE - 2 * _GAP) for line in lines)
+        if options.heat is None or outlined:
+            return cls(title, tuple(_entries(painter, scores, options.heat)), None)
+        return cls(title, (), least)
+
+    @property
+    def height(self) -> float:
+        """In inches."""
+        if self.scale is not None:
+            return 3 * _GAP + _lines(self.title) + _SHORTEST_COLOUR_BAR
+        return 3 * _GAP + _lines(self.title) + sum(_lines(text) + 0.08 for _, text in self.entries)
+
+    def draw(self, figure: Figure, left: float, bottom: float) -> None:
+        """Into the figure's upper right, above `bottom`; in inches."""
+        top = figure.get_size_inches()[1] - _GAP
+        if self.scale is not None:
+            figure.text(left, top, self.title, transform=figure.dpi_scale_trans, fontsize=_FONT_SIZE, va="top")
+            top -= _lines(self.title) + _GAP
+            tall = max(_SHORTEST_COLOUR_BAR, 0.8 * (top - bottom))
+            _colour_bar(figure, (left + 0.05, top - tall, 0.22, tall), self.scale)
+            return
+        legend = figure.legend(
+            handles=[Patch(facecolor=face, edgecolor="0.4", label=text) for face, text in self.entries],
+            loc="upper left",
+            bbox_to_anchor=(left, top),
+            bbox_transform=figure.dpi_scale_trans,
+            borderpad=0,
+            borderaxespad=0,
+            frameon=False,
+            fontsize=_FONT_SIZE,
+            labelspacing=0.7,
+            alignment="left",
+        )
+        legend.set_title(self.title, prop=FontProperties(size=_FONT_SIZE))
 
 
-def _class_legend(
-    figure: Figure, left: float, painter: Painter, scores: TileScores, heat: str | None, note: str
-) -> None:
+def _entries(painter: Painter, scores: TileScores, heat: str | None) -> list[tuple[str, str]]:
     """Each class with its colour and area; of `heat` alone no area, since it is not where that class wins."""
     summary: dict[str, Any] = summarise(scores)
-    handles = []
+    found = []
     for name in scores.classes if heat is None else (heat,):
-        entry = summary["classes"][name]
+        entry, painted = summary["classes"][name], name in painter.painted
         share = "–" if entry["share"] is None else f"{entry['share']:.1%}"
-        hollow = "" if name in painter.painted else " (not painted)"
-        face = hex_of(painter.colours[name]) if name in painter.painted else "none"
         area = f"\n{entry['area_mm2']:.2f} mm² · {share}" if heat is None else ""
-        handles.append(Patch(facecolor=face, edgecolor="0.4", label=f"{name}{hollow}{area}"))
-    legend = figure.legend(
-        handles=handles,
-        loc="upper left",
-        bbox_to_anchor=(left, 0.99),
-        frameon=False,
-        fontsize=8,
-        labelspacing=0.7,
-        alignment="left",
-    )
-    title = "Most probable class" if heat is None else f"Probability of {heat}"
-    legend.set_title(f"{title}\n{note}", prop=FontProperties(size=8))
+        text = _wrapped(name if painted else f"{name} (not painted)", _SIDE - 2 * _GAP - 0.35) + area
+        found.append((hex_of(painter.colours[name]) if painted else "none", text))
+    return found
 
 
-def _colour_bar(figure: Figure, left: float, threshold: Threshold) -> None:
-    """The scale from 0 to 1, with the threshold; what lies below it is not painted, and hatched here."""
-    width, height = figure.get_size_inches()
-    axes = figure.add_axes((left + 0.05 / width, 0.22, 0.22 / width, 0.98 - 0.22 - 0.75 / height))
+def _wrapped(text: str, inches: float) -> str:
+    return textwrap.fill(text, int(inches / _CHARACTER))
+
+
+def _lines(text: str) -> float:
+    """Inches that a text takes in height."""
+    return _LINE * (text.count("\n") + 1)
+
+
+def _colour_bar(figure: Figure, place: tuple[float, float, float, float], threshold: Threshold) -> None:
+    """The scale from 0 to 1, with the threshold; what lies below it is not painted, and hatched here.
+
+    place: left, bottom, width and height in inches.
+    """
+    wide, high = figure.get_size_inches()
+    axes = figure.add_axes((place[0] / wide, place[1] / high, place[2] / wide, place[3] / high))
     axes.imshow(heat_colours()[:, None], origin="lower", extent=(0, 1, 0, 1), aspect="auto")
     axes.add_patch(Rectangle((0, 0), 1, threshold.value, facecolor="white", edgecolor="0.4", hatch="////", linewidth=0))
     ticks = {end: f"{end:g}" for end in (0.0, 1.0) if abs(end - threshold.value) > 0.04}  # else one hides the other
     said = {"given": "threshold", "model": "the model's threshold", "default": "threshold (the model has none)"}
     ticks[threshold.value] = f"{threshold.value:.3g} {said[threshold.source]}"
     axes.set_xticks([])
-    axes.set_yticks(list(ticks), list(ticks.values()), fontsize=8)
+    axes.set_yticks(list(ticks), list(ticks.values()), fontsize=_FONT_SIZE)
     axes.yaxis.tick_right()

@@ -133,5 +133,7 @@ def read_table(path: Path) -> pa.Table:
     """Read a Parquet table; raises InputError where it is not one."""
     try:
         return pq.read_table(path)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path}: not a readable Parquet table ({error})") from error

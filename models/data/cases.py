@@ -102,7 +102,9 @@ def _rows(sheet: Path) -> list[tuple[int, dict[str, str]]]:
             reader = csv.DictReader(stream)
             columns = reader.fieldnames or []
             if unknown := sorted(set(columns) - _COLUMNS):
-                raise InputError(f"{sheet}: unknown column {', '.join(unknown)}; it has file, case and site")
+                raise InputError(
+                    f"{sheet}: unknown column {', '.join(unknown)}; it has file, case and site, with commas between"
+                )
             if lost := sorted({"file", "case"} - set(columns)):
                 raise InputError(f"{sheet}: no column {', '.join(lost)}")
             return list(enumerate(reader, start=2))

@@ -10,11 +10,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from models.data.cases import find_cases
+from models.data.sets import list_some
 from wsi.errors import InputError, MppError
 from wsi.geometry import MPP_TOLERANCE, TileSpec
+from wsi.readers.alpha import over_white
 
 _ENDINGS = frozenset({".tif", ".tiff", ".png", ".jpg", ".jpeg"})
 _MISSING_PX = 2  # a tile this much too small is rounding; more is another field of view
@@ -87,8 +89,8 @@ class FolderSet:
 def read_folder(root: Path, source_mpp: float, case_pattern: str | None = None) -> FolderSet:
     """The images below `root`/<class>/, classes and files sorted by name; their cases, where `find_cases` finds any.
 
-    Raises InputError where the folder is missing, has no class folders, some of them hold no image, or the case of
-    only some images is said.
+    Raises InputError where the folder is missing, has no class folders, some of them hold no image or what is named as
+    one and is no file, or the case of only some images is said.
     """
     if not source_mpp > 0:
         raise InputError(f"{root}: source_mpp is {source_mpp}; give the µm per pixel of the images, above 0")
@@ -97,7 +99,7 @@ def read_folder(root: Path, source_mpp: float, case_pattern: str | None = None) 
     folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
     if not folders:
         raise InputError(f"{root}: no class folders in it; make one sub-folder of images per class")
-    images = [sorted(p for p in f.iterdir() if _is_image(p)) for f in folders]
+    images = [_images(folder) for folder in folders]
     empty = [folder.name for folder, found in zip(folders, images, strict=True) if not found]
     if empty:
         raise InputError(
@@ -112,20 +114,40 @@ def read_folder(root: Path, source_mpp: float, case_pattern: str | None = None) 
     return images_only if cases is None else replace(images_only, groups=cases.cases, sites=cases.sites)
 
 
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in _ENDINGS and not path.name.startswith(".") and path.is_file()
+def _images(folder: Path) -> list[Path]:
+    """Files that are named as images, sorted; raises InputError where something so named is no file."""
+    named = sorted(p for p in folder.iterdir() if p.suffix.lower() in _ENDINGS and not p.name.startswith("."))
+    if lost := [path.name for path in named if not path.is_file()]:
+        raise InputError(
+            f"{folder}: links to nothing, or folders, named as images: {list_some(lost, ', ')}; remove them"
+        )
+    return named
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """(h, w, 3) RGB of an 8-bit image file. Raises InputError where it is damaged, even if only cut short."""
+    """(h, w, 3) RGB of an 8-bit image file; what is transparent is laid over white, as of slides.
+
+    Raises InputError where it is damaged, even if only cut short.
+    """
     try:
         # Pillow, since OpenCV fills up a truncated JPEG with grey and says nothing.
         with Image.open(path) as image:
-            if image.mode[0] in "IF":
-                raise InputError(f"{path.name}: more than 8 bits a pixel ({image.mode}); save it as 8-bit RGB")
+            if _is_deep(image):
+                raise InputError(f"{path.name}: more than 8 bits a channel; save it as 8-bit RGB")
+            if image.has_transparency_data:
+                return over_white(np.array(image.convert("RGBA"), np.uint8))
             return np.array(image.convert("RGB"), np.uint8)
     except InputError:
         raise
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = "not an image" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
         raise InputError(f"{path.name}: cannot be decoded ({reason[:120]})") from error
+
+
+def _is_deep(image: ImageFile.ImageFile) -> bool:
+    """Whether an opened image has more than 8 bits a channel.
+
+    Of 16-bit colour Pillow says "RGB" and gives the upper 8 bits, which are black where a camera wrote 12; only what it
+    is about to decode ("RGB;16B") tells.
+    """
+    return image.mode[0] in "IF" or any(";16" in str(tile[3]) for tile in image.tile)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from models.evaluation.baselines import Baseline
 from models.evaluation.cautions import cautions
 from models.evaluation.comparing import balanced, fall
 from models.evaluation.figures import figures, intervals
-from models.evaluation.intervals import REPEATS
+from models.evaluation.intervals import REPEATS, without_spread
 from models.evaluation.robustness import Changed
 from models.evaluation.scored import Scored
 from models.evaluation.thresholds import RULES, choose_threshold, threshold_table
@@ -21,6 +21,7 @@ def evaluate(
     scored: Scored,
     *,
     temperature: float = 1.0,
+    thresholds: Mapping[str, float] | None = None,
     baselines: Sequence[Baseline] = (),
     changed: Sequence[Changed] = (),
     validation: float | None = None,
@@ -29,15 +30,16 @@ def evaluate(
 ) -> dict[str, Any]:
     """Figures with 95 % intervals, calibration, thresholds, baselines, robustness, warnings.
 
-    temperature: fitted elsewhere, on validation tiles. baselines: what simple rules say of the same tiles. changed:
-    what the model says of changed pictures of them. validation: the model's balanced accuracy there, None where it
-    is not known. The same input and seed give the same result.
+    temperature, thresholds (by class): fitted elsewhere, on validation tiles; None where there are none. baselines:
+    what simple rules say of the same tiles. changed: what the model says of changed pictures of them. validation: the
+    model's balanced accuracy there, None where it is not known. The same input and seed give the same result.
     """
     units = scored.units
     found = figures(scored, temperature)
     found["units"] = {"kind": units.kind, "count": units.count, "resamples": repeats, "level": 0.95}
     found["intervals"] = intervals(scored, temperature, repeats=repeats, seed=seed)
-    found["thresholds"] = _thresholds(scored, temperature)
+    found["notes"] += without_spread(found["intervals"], units)
+    found["thresholds"] = _thresholds(scored, temperature, thresholds or {})
     found["baselines"] = [_beside(scored, entry, repeats, seed) for entry in baselines]
     found["robustness"] = [_under(scored, entry, repeats, seed) for entry in changed]
     first = [units.caution] if units.caution else []
@@ -45,14 +47,16 @@ def evaluate(
     return found
 
 
-def _thresholds(scored: Scored, temperature: float) -> dict[str, Any]:
-    """Class → what each rule would choose on these very tiles, and the table of false negatives and positives."""
+def _thresholds(scored: Scored, temperature: float, own: Mapping[str, float]) -> dict[str, Any]:
+    """Class → what its own threshold does (None: it has none), what each rule would choose here, and the table."""
     probabilities = scored.probabilities(temperature)
     found = {}
     for i, name in enumerate(scored.classes):
         positive = scored.labels == i
         chosen = [(rule, choose_threshold(probabilities[:, i], positive, rule)) for rule in RULES]
+        given = threshold_table(probabilities[:, i], positive, [own[name]])[0].to_json() if name in own else None
         found[name] = {
+            "own": given,
             "chosen_here": [
                 {"by": rule.by, "rule": rule.text, **row.to_json()} for rule, row in chosen if row is not None
             ],

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
+from scipy.special import log_softmax
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from models.evaluation import weighted
 from models.evaluation.calibration import BINS, reliability
@@ -38,11 +39,10 @@ def figures(scored: Scored, temperature: float) -> dict[str, Any]:
             notes.append(f"class {name}: no AUC, since {'all' if positive.all() else 'none'} of the tiles are of it")
     areas = [entry["auc"] for entry in found["per_class"].values() if entry["auc"] is not None]
     counts = np.array(found["confusion"], np.float64)
-    numbers = np.arange(len(scored.classes))
     return {
         **found,
         "macro_auc": float(np.mean(areas)) if areas else None,
-        "log_loss": float(log_loss(scored.labels, probabilities, labels=numbers)),
+        "log_loss": float(_losses(scored, temperature).mean()),
         "brier": float(_squares(probabilities, scored.labels).mean()),
         "confusion_share": (counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)).tolist(),
         "calibration": _calibration(scored, temperature),
@@ -54,7 +54,7 @@ def intervals(scored: Scored, temperature: float, *, repeats: int, seed: int) ->
     """95 % intervals, (low, high) or None, of the figures; `per_class` holds those of each class."""
     probabilities = scored.probabilities(temperature)
     labels, predicted, count = scored.labels, scored.predicted, len(scored.classes)
-    losses = -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], np.finfo(np.float64).tiny))
+    losses = _losses(scored, temperature)
     squares = _squares(probabilities, labels)
 
     def statistic(weights: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -80,6 +80,12 @@ def intervals(scored: Scored, temperature: float, *, repeats: int, seed: int) ->
         for i, name in enumerate(scored.classes)
     }
     return {**dict(zip(_WHOLE, whole, strict=True)), "per_class": per_class}
+
+
+def _losses(scored: Scored, temperature: float) -> NDArray[np.float64]:
+    """(n,) -log of the probability of the true class: of logits, since a probability may be too small to be held."""
+    logs = log_softmax(scored.logits.astype(np.float64) / temperature, axis=1)
+    return np.asarray(-logs[np.arange(len(scored)), scored.labels], np.float64)
 
 
 def _squares(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -41,10 +42,10 @@ def plot_roc(path: Path, scored: Scored, found: dict[str, Any]) -> None:
         area = found["per_class"][name]["auc"]
         if area is not None:
             false, true, _ = roc_curve(scored.labels == i, probabilities[:, i])
-            axes.plot(false, true, linewidth=1.6, label=f"{name}: {area:.3f}", **line_style(i))
+            axes.plot(false, true, linewidth=1.6, label=_legend(name, area), **line_style(i))
     axes.set_xlabel("false positives, share of the rest")
     axes.set_ylabel("recall")
-    axes.set_title("ROC, each class against the rest", fontsize=10)
+    figure.suptitle("ROC, each class against the rest", fontsize=10)
     figure.legend(fontsize=8, title="area under the curve", title_fontsize=8, loc="outside right upper")
     axes.set_aspect("equal")
     axes.grid(alpha=0.3)
@@ -60,16 +61,23 @@ def plot_precision_recall(path: Path, scored: Scored, found: dict[str, Any]) -> 
         area = found["per_class"][name]["average_precision"]
         if area is not None:
             precision, recall, _ = precision_recall_curve(scored.labels == i, probabilities[:, i])
-            label = f"{name}: {area:.3f}"
-            axes.plot(recall, precision, linewidth=1.6, drawstyle="steps-post", label=label, **line_style(i))
+            axes.plot(
+                recall, precision, linewidth=1.6, drawstyle="steps-post", label=_legend(name, area), **line_style(i)
+            )
     axes.set_xlabel("recall")
     axes.set_ylabel("precision")
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.02)
-    axes.set_title("Precision and recall, each class against the rest", fontsize=10)
-    figure.legend(fontsize=8, title="average precision", title_fontsize=8, loc="outside right upper")
+    figure.suptitle("Precision and recall, each class against the rest", fontsize=10)
+    if axes.lines:  # else all tiles are of one class
+        figure.legend(fontsize=8, title="average precision", title_fontsize=8, loc="outside right upper")
     axes.grid(alpha=0.3)
     save(figure, path)
+
+
+def _legend(name: str, area: float) -> str:
+    """In lines: a long name would leave the curve no room."""
+    return fill(f"{name}: {area:.3f}", 24)
 
 
 def plot_reliability(path: Path, calibration: dict[str, Any]) -> None:
@@ -135,7 +143,14 @@ def plot_robustness(path: Path, found: dict[str, Any]) -> None:
         if entry["drop_interval"]:
             ends = [plain[place] - limit for limit in entry["drop_interval"]]
             axes.plot(ends, [place, place], "|-", color="black", linewidth=1, markersize=6)
-        axes.text(0.01, place, f"{values[place]:.3f}  ({-entry['drop']:+.3f})", va="center", fontsize=8, color="white")
+        axes.text(
+            0.01,
+            place,
+            f"{values[place]:.3f}  ({0 - round(entry['drop'], 3):+.3f})",
+            va="center",
+            fontsize=8,
+            color="white",
+        )
     axes.set_yticks(range(len(changes)), [entry["name"] for entry in changes], fontsize=9)
     axes.set_xlim(0, 1)
     axes.set_xlabel(f"balanced accuracy of {changes[0]['tiles']} tiles")

@@ -95,6 +95,9 @@ def threshold_table(
 def choose_threshold(scores: NDArray[np.floating], positive: NDArray[np.bool_], rule: Rule) -> Threshold | None:
     """The threshold a rule chooses on these tiles; None where the class, or everything else, is absent.
 
+    Always one by which some tile is called the class, even where calling none would cost least: a finding that can
+    never be made is no use. Of equally good ones the lowest, which misses least.
+
     Half-way between two probabilities that occur, so that rounding elsewhere moves no tile across it.
     """
     if positive.all() or not positive.any():

@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from models.checkpoint import load_checkpoint, weights_digest
-from models.network import Network
+from models.network import Network, out_of_memory
+from models.registry import name_of
 from wsi.errors import InputError, WsiError
 
 # bfloat16, or another layout, must be this much faster to be taken: on some processors they are slower.
@@ -63,7 +64,7 @@ class Scorer:
     def __init__(self, folder: Path, options: PredictOptions) -> None:
         self.checkpoint, network = load_checkpoint(folder)
         self.options = options
-        self.name = folder.name
+        self.name = name_of(folder)
         self._weights = weights_digest(folder)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network: Network = network.to(self.device)
@@ -99,18 +100,26 @@ class Scorer:
 
         A batch of fewer than `batch_size` tiles is filled up: libraries compute batches of other sizes in another
         order, and the last digits of a score would depend on what it was scored with.
-        Raises WsiError where memory runs out, with a batch size to try.
+        Raises WsiError where memory runs out, with a batch size to try, and InputError where a score is no number: it
+        would pass for a tile that was not scored.
         """
         count, full = len(pixels), self.options.batch_size
-        if count < full:
-            pixels = np.concatenate([pixels, np.zeros((full - count, *pixels.shape[1:]), np.uint8)])
         try:
-            found = [self._forward(turned) for turned in _orientations(pixels, self.options.tta)]
-        except torch.OutOfMemoryError as error:
+            if count < full:
+                pixels = np.concatenate([pixels, np.zeros((full - count, *pixels.shape[1:]), np.uint8)])
+            turns = [self._forward(turned) for turned in _orientations(pixels, self.options.tta)]
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
             raise WsiError(
                 f"out of memory with batches of {full} tiles; set predict.batch_size to {max(1, full // 2)}"
             ) from error
-        return np.asarray(np.mean(found, axis=0)[:count], np.float32)
+        found = np.asarray(np.mean(turns, axis=0)[:count], np.float32)
+        if not np.isfinite(found).all():
+            raise InputError(
+                f"model {self.name}: its probabilities are no numbers, so its weights are damaged; train it again"
+            )
+        return found
 
     @torch.inference_mode()
     def _forward(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

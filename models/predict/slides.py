@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.predict.scorer import Scorer
-from wsi.errors import WsiError
+from wsi.errors import SlideError, WsiError
 from wsi.geometry import TileGrid
 from wsi.scores import TileScores
 from wsi.slide import Slide
@@ -129,7 +129,7 @@ def _parts(scorer: Scorer, jobs: list[SlideJob]) -> Iterator[_Part]:
     size = scorer.checkpoint.tile.size_px
     none = np.zeros(0, np.int64), np.zeros((0, size, size, 3), np.uint8)
     for number, job in enumerate(jobs):
-        error = None
+        error: WsiError | None = None
         try:
             scorer.checkpoint.check_grid(job.grid, job.name)
             with job.open() as slide:
@@ -138,6 +138,8 @@ def _parts(scorer: Scorer, jobs: list[SlideJob]) -> Iterator[_Part]:
                     yield _Part(number, block.index, block.pixels)
         except WsiError as caught:
             error = caught
+        except OSError as caught:  # of the disk or the network that the slide is on
+            error = SlideError(f"{job.name}: cannot be read ({caught})")
         yield _Part(number, *none, ends=True, error=error)
 
 

@@ -44,6 +44,7 @@ def train_folds(
     write_json(out / "folds.json", result)
     plot_all(out / "plots", pooled, figures)
     reporter.warned(figures["warnings"])
+    reporter.said(f"{out / 'folds.json'}: balanced accuracy {_told(result)} over {len(folds)} folds")
     return result
 
 
@@ -66,6 +67,11 @@ def _spread(folds: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "mean": {name: float(np.mean(column)) if known[name] else None for name, column in values.items()},
         "sd": {name: float(np.std(column, ddof=1)) if known[name] else None for name, column in values.items()},
     }
+
+
+def _told(result: dict[str, Any]) -> str:
+    mean, sd = (result[name]["balanced_accuracy"] for name in ("mean", "sd"))
+    return "unknown" if mean is None else f"{mean:.4f} ± {sd:.4f}"
 
 
 def _pooled(found: Sequence[Trained]) -> Scored:

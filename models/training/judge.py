@@ -72,12 +72,11 @@ def judge(
     fitted = np.sort(np.random.default_rng(0).permutation(parts.train)[:MOST_TILES])
     trained = colours(seen.pictures(fitted, tile))
 
-    def figures(scored: Scored, shown: Colours, loss: float, validation: float | None) -> dict[str, Any]:
+    def figures(scored: Scored, shown: Colours, loss: float, **more: Any) -> dict[str, Any]:
         baselines = fitted_baselines(trained, labels[fitted], shown)
-        found = evaluate(scored, temperature=temperature, baselines=baselines, validation=validation)
-        return {**found, "loss": loss}
+        return {**evaluate(scored, temperature=temperature, baselines=baselines, **more), "loss": loss}
 
-    of_val = figures(scored, colours(seen.pictures(parts.val, tile)), val.loss, None)
+    of_val = figures(scored, colours(seen.pictures(parts.val, tile)), val.loss)
     if parts.by_tile:
         of_val["warnings"].append(f"{parts.how}: tiles of one slide are on both sides, so these figures flatter")
     thresholds = choose_thresholds(scored.probabilities(temperature), val.labels, tiles.classes, rule)
@@ -85,7 +84,7 @@ def judge(
         return Verdict(temperature, thresholds, of_val, None, scored)
     measured = _scored(tiles.classes, test, tested.seen.tiles, tested.indices)
     shown = colours(tested.seen.pictures(tested.indices, tile))
-    of_test = figures(measured, shown, test.loss, of_val["balanced_accuracy"])
+    of_test = figures(measured, shown, test.loss, thresholds=thresholds, validation=of_val["balanced_accuracy"])
     return Verdict(temperature, thresholds, of_val, of_test, measured)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -19,6 +20,7 @@ from models.training.fit import Fit, Outcome
 from models.training.freezing import freeze_all_but, trainable
 from models.training.resume import State, load_state, save_state
 from models.training.settings import TrainSettings
+from wsi.errors import InputError
 
 # Figures of an outcome by the names of `ChooseBy`.
 Score = Callable[[Outcome], dict[str, float]]
@@ -86,6 +88,11 @@ class Training:
         loss = fit.train_epoch(self.loaders.train, lambda n, value: reporter.batch(epoch, n * world, value))
         trained = time.perf_counter() - began
         val = fit.validate(self.loaders.val)
+        if not math.isfinite(val.loss):  # the last step of an epoch is not followed by a loss of its own
+            raise InputError(
+                f"the validation loss became {val.loss} in epoch {epoch}; "
+                f"lower train.learning_rate ({settings.learning_rate:g})"
+            )
         figures = self.score(val)
         rank = (-val.loss if settings.choose_by == "loss" else figures[settings.choose_by], -val.loss)
         better = self.best is None or rank > self.best.rank

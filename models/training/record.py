@@ -17,6 +17,7 @@ from models.splits import Split
 from models.training.judge import Verdict
 
 _PACKAGES = (
+    "tesela",
     "torch",
     "timm",
     "albumentations",

@@ -16,9 +16,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
-from wsi.atomic import writing
+from models.tensors import save_tensors
 
 FILE = "resume.safetensors"
 _FORMAT = "tesela-resume/1"
@@ -39,11 +38,9 @@ def key_of(*parts: Any) -> str:
 
 
 def save_state(folder: Path, key: str, state: State) -> None:
-    """Write `folder`/resume.safetensors."""
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.tensors.items()}
+    """Write `folder`/resume.safetensors. Raises InputError where it cannot be."""
     facts = {"format": _FORMAT, "key": key, "epoch": state.epoch, **state.facts}
-    with writing(folder / FILE) as temporary:
-        save_file(tensors, temporary, metadata={"state": json.dumps(facts)})
+    save_tensors(folder / FILE, state.tensors, {"state": json.dumps(facts)})
 
 
 def load_state(folder: Path, key: str) -> State | None:

@@ -29,7 +29,7 @@ from models.loading import (
     make_loader,
 )
 from models.metrics import classification_metrics
-from models.network import build, normalisation
+from models.network import build, normalisation, out_of_memory
 from models.plots import plot_curve, plot_tiles
 from models.progress import ConsoleReporter, EpochReport, Reporter, SilentReporter
 from models.splits import Split, holdout, refuse_shared_cases
@@ -87,16 +87,14 @@ def train(
         seed_everything(settings.seed)
         parts = parts or holdout(train_set, settings.val_fraction, settings.seed)
         return _train(settings, train_set, test_set, parts, out, reporter or ConsoleReporter(), hardware)
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise _out_of_memory(settings) from error
     except WsiError as error:
         lines = str(error).strip().splitlines()
         if len(lines) == 1:
             raise
         # A loader's worker hands its error over inside a traceback, of which the last line is the error.
         raise type(error)(lines[-1].split(": ", 1)[-1]) from error
-    except RuntimeError as error:
-        if "can't allocate memory" in str(error) or "out of memory" in str(error).lower():
+    except (MemoryError, RuntimeError) as error:
+        if out_of_memory(error):
             raise _out_of_memory(settings) from error
         raise
 

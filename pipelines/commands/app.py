@@ -43,6 +43,10 @@ FileOrigin = Annotated[
     ),
 ]
 MODEL_HELP = "a trained model: its folder, or name or name@version (`tesela models list`)"
+Threads = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option("--threads", min=1, help="processor threads; default: all", show_default=False),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from pipelines.commands.app import AsJson, app, show_json
+from pipelines.commands.app import AsJson, Threads, app, show_json
 from pipelines.console import err
 
 
@@ -27,7 +27,7 @@ def pilot(
         list[Path] | None, typer.Option("--slide", help="folder with slide.json and labels.parquet")
     ] = None,
     cases: Annotated[Optional[list[str]], typer.Option("--case", help="case of each --slide, in order")] = None,  # noqa: UP045
-    threads: Annotated[Optional[int], typer.Option(help="processor threads; default: all")] = None,  # noqa: UP045
+    threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
     """Tell from a small labelled set what more data would buy, and whether the task looks learnable.

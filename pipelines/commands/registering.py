@@ -36,7 +36,10 @@ def add(
 @models.command("list")
 def list_models(as_json: AsJson = False) -> None:
     """Every version, what it was trained on, and how it did; the promoted one is marked."""
-    rows = [_row(entry) for entry in Registry(default_root()).entries()]
+    entries, faults = Registry(default_root()).entries()
+    for fault in faults:
+        err.print(f"warning: {fault}", markup=False)
+    rows = [_row(entry) for entry in entries]
     if as_json:
         return show_json(rows)
     table = Table("model", "", "network", "tile", "classes", "test", "validation")

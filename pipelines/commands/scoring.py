@@ -10,7 +10,7 @@ import typer
 
 from models.registry import model_folder
 from pipelines import stages
-from pipelines.commands.app import MODEL_HELP, AsJson, FileOrigin, SlideArgument, SlideMpp, app, show_json
+from pipelines.commands.app import MODEL_HELP, AsJson, FileOrigin, SlideArgument, SlideMpp, Threads, app, show_json
 from pipelines.console import err
 from wsi.annotations import write_geojson
 from wsi.atomic import refuse_overwriting
@@ -104,7 +104,7 @@ def train(
     leave_site_out: Annotated[bool, typer.Option(help="cross-validate instead: each site tested once")] = False,
     devices: Annotated[int, typer.Option(min=1, help="GPUs of a node that share each batch")] = 1,
     nodes: Annotated[int, typer.Option(min=1, help="machines, each with so many --devices; started by srun")] = 1,
-    threads: Annotated[Optional[int], typer.Option(help="processor threads; default: all")] = None,  # noqa: UP045
+    threads: Threads = None,
 ) -> None:
     """Train a tile classifier: model.safetensors, model.json, metrics.json, splits.csv, plots/.
 
@@ -150,7 +150,7 @@ def predict(
     precision: Annotated[str, typer.Option(help="auto (timed trial), 32-true or bf16-mixed")] = "auto",
     tta: Annotated[str, typer.Option(help="d4: the mean of eight orientations, for eight times the work")] = "none",
     mpp: SlideMpp = None,
-    threads: Annotated[Optional[int], typer.Option(help="processor threads; default: all")] = None,  # noqa: UP045
+    threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
     """Score the tiles of slides with a trained model. A grid that is not the model's is refused.
@@ -167,7 +167,9 @@ def predict(
     found = []
     for outcome in predicting.predict(requests, model_folder(model), options, threads):
         found.append(outcome)
-        if outcome.error is not None and len(requests) > 1:
+        if outcome.summary is not None:
+            err.print(f"{outcome.request.out}: {outcome.summary['tiles_scored']} tiles scored", markup=False)
+        elif len(requests) > 1:
             err.print(f"failed: {outcome.request.slide}: {outcome.error}", markup=False)
     if as_json:
         summaries = [{"slide": str(o.request.slide), **(o.summary or {"error": str(o.error)})} for o in found]
@@ -227,7 +229,8 @@ def overlay(
     if region is not None:
         if preview is not None:
             raise InputError("--preview shows the whole slide: leave it out, or --region")
-        stages.overlay_region(source, predictions, out, options, parse_region(region), downsample or 1.0, mpp)
+        scale = 1.0 if downsample is None else downsample
+        stages.overlay_region(source, predictions, out, options, parse_region(region), scale, mpp)
         return
     if downsample is not None:
         raise InputError("--downsample is for a --region; overlay.ome.tif has every level")

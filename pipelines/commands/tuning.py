@@ -7,7 +7,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from pipelines.commands.app import AsJson, app, show_json
+from pipelines.commands.app import AsJson, Threads, app, show_json
 from pipelines.console import err
 
 
@@ -30,7 +30,7 @@ def tune(
         Optional[list[str]],  # noqa: UP045
         typer.Option("--case", help="case of each --slide, then of each --val-slide, in order"),
     ] = None,
-    threads: Annotated[Optional[int], typer.Option(help="processor threads; default: all")] = None,  # noqa: UP045
+    threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
     """Search for better settings of a training: best.yaml, tune.json, trials.csv, plots/.

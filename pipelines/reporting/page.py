@@ -36,7 +36,8 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= {"fixed": fixed, "percent": percent, "seconds": seconds, "figures_of": partial(figures_of, found)}
+    ours = {"fixed": fixed, "percent": percent, "both": both, "seconds": seconds}
+    found.filters |= {**ours, "figures_of": partial(figures_of, found)}
     return found
 
 
@@ -58,6 +59,11 @@ def fixed(value: float | None, digits: int = 2) -> str:
 def percent(value: float | None, digits: int = 0) -> str:
     """A share (0-1) in per cent, without the sign."""
     return _UNKNOWN if value is None else f"{100 * value:.{digits}f}"
+
+
+def both(sides: tuple[float, float]) -> str:
+    """Of (x, y), once where they are the same: 0.5, 0.5 × 0.55."""
+    return " × ".join(dict.fromkeys(f"{side:.4g}" for side in sides))
 
 
 def seconds(value: float) -> str:

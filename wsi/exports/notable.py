@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from wsi.exports.about import thresholds_json
 from wsi.exports.scored import ScoredTiles
+from wsi.overlay import UNPAINTED
 from wsi.scores import TileScores
 
 _LONGEST_LIST = 12
@@ -19,7 +20,8 @@ _NEAR = 0.1
 _RULES = {
     "top_tiles": f"of each class the {_LONGEST_LIST} most probable tiles at or above its threshold",
     "uncertain": f"the {_LONGEST_LIST} tiles whose most probable class leads the second by least",
-    "below_threshold": f"the {_LONGEST_LIST} tiles that miss a class's threshold by least, and by {_NEAR:g} at most",
+    "below_threshold": f"the {_LONGEST_LIST} tiles that miss a class's threshold by least, and by {_NEAR:g} at most; "
+    "not those of background",
     "slide_score": "share: of the scored area, at or above the class's threshold; "
     f"hottest_mean: mean probability of its {_HOTTEST} most probable tiles, or of all where there are fewer",
 }
@@ -46,12 +48,13 @@ def notable(scores: TileScores) -> dict[str, Any]:
 def _slide_score(scores: TileScores, tiles: ScoredTiles, limits: NDArray[np.float32]) -> dict[str, Any]:
     """By class; None where nothing was scored."""
     areas = scores.grid.cell_areas_mm2()[scores.scored]
+    total = areas.sum()  # 0 also where the middles of overlapping tiles all lie beyond a very small slide
     found: dict[str, Any] = {}
     for number, name in enumerate(tiles.classes):
         column = tiles.probabilities[:, number]
         hottest = np.sort(column)[-_HOTTEST:]
         found[name] = {
-            "share": round(float(areas[column >= limits[number]].sum() / areas.sum()), 4) if len(tiles) else None,
+            "share": round(float(areas[column >= limits[number]].sum() / total), 4) if total else None,
             "hottest_mean": round(float(hottest.mean()), 4) if len(tiles) else None,
         }
     return found
@@ -68,6 +71,9 @@ def _top(tiles: ScoredTiles, limits: NDArray[np.float32]) -> list[dict[str, Any]
 
 
 def _uncertain(tiles: ScoredTiles) -> list[dict[str, Any]]:
+    """Of a single class none: there is no second one that it could be."""
+    if len(tiles.classes) < 2:
+        return []
     first_two = np.sort(tiles.probabilities, axis=1)[:, -2:]
     order = np.argsort(first_two[:, -1] - first_two[:, 0], kind="stable")[:_LONGEST_LIST]
     return [_entry(tiles, int(tile), int(tiles.winners[tile])) for tile in order]
@@ -75,7 +81,8 @@ def _uncertain(tiles: ScoredTiles) -> list[dict[str, Any]]:
 
 def _below(tiles: ScoredTiles, limits: NDArray[np.float32]) -> list[dict[str, Any]]:
     missed = limits - tiles.probabilities
-    near = np.argwhere((missed > 0) & (missed <= _NEAR))
+    worth = np.array([name not in UNPAINTED for name in tiles.classes])  # what is hardly glass is no near miss
+    near = np.argwhere((missed > 0) & (missed <= _NEAR) & worth)
     order = np.argsort(missed[tuple(near.T)], kind="stable")[:_LONGEST_LIST]
     return [_entry(tiles, int(tile), int(number)) for tile, number in near[order]]
 

@@ -47,7 +47,8 @@ def write_overlay(
     refuse_overwriting(path, slide.path)
     painter, plan = Painter(scores, options), plan_overlay(slide, options.quality)
     profile = slide.header.icc_profile if slide.icc == "as-is" else None  # read through it, pixels are sRGB
-    facts = Facts(slide.mpp, slide.header.objective_power, profile)
+    # Where the file does not say its mpp, somebody gave it when the tiles were cut.
+    facts = Facts(slide.mpp or scores.grid.slide_mpp, slide.header.objective_power, profile)
     keep_freed_memory()
     try:
         with writing_pyramid(path, plan.levels, facts) as pyramid:
