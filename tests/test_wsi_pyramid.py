@@ -242,6 +242,8 @@ def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
 def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"No space left on device: .*a\.json"), writing(tmp_path / "a.json"):
         raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(OSError, match=r"^damaged$"), writing(tmp_path / "a.json"):
+        raise OSError("damaged")
 
 
 def test_json_refuses_nan_and_leaves_nothing(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def writing(path: Path) -> Iterator[Path]:
                 remove(path)
             os.replace(temporary, path)
         except OSError as error:
-            if error.filename is None:  # a full disk names no file
+            if error.errno is not None and error.filename is None:  # a full disk names no file
                 error.filename = str(path)
             raise
         finally:
