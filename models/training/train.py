@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -152,17 +153,7 @@ def _train(
         "val": summary_of(verdict.val),
         "test": summary_of(verdict.test),
     }
-    checkpoint = Checkpoint(
-        settings.architecture,
-        classes,
-        settings.tile,
-        mean,
-        std,
-        temperature=verdict.temperature,
-        thresholds=verdict.thresholds,
-        provenance=provenance,
-        stain=stain,
-    )
+    checkpoint = _checkpoint(settings, classes, fit, verdict, stain, provenance)
     trained = Trained(checkpoint, verdict)
     leave(fabric)
     if first:
@@ -172,6 +163,27 @@ def _train(
         forget_state(out)
         reporter.finished(out, provenance)
     return trained
+
+
+def _checkpoint(
+    settings: TrainSettings,
+    classes: tuple[str, ...],
+    fit: Fit,
+    verdict: Verdict,
+    stain: Normaliser | None,
+    provenance: dict[str, Any],
+) -> Checkpoint:
+    return Checkpoint(
+        settings.architecture,
+        classes,
+        settings.tile,
+        fit.mean,
+        fit.std,
+        temperature=verdict.temperature,
+        thresholds=verdict.thresholds,
+        provenance=provenance,
+        stain=stain,
+    )
 
 
 def _write(out: Path, trained: Trained, best: Best, history: Sequence[EpochReport]) -> None:
