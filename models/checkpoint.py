@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from models.network import build, head_size, one_line, to_input
+from models.orientations import Tta
 from models.stain import Normaliser, normaliser_from_json
 from models.tensors import save_tensors
 from wsi.atomic import write_json
@@ -39,6 +40,7 @@ class Checkpoint:
     mean, std: (3,) RGB, of pixels scaled to 0..1. classes: in the order of the head's outputs.
     temperature: logits are divided by it before the softmax. thresholds: class → probability, None where unset.
     stain: what every tile goes through first, with its target; None where tiles keep their own stain.
+    tta: the orientations of a tile whose mean logits temperature and thresholds were fitted to.
     """
 
     architecture: str
@@ -50,6 +52,7 @@ class Checkpoint:
     thresholds: dict[str, float] | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     stain: Normaliser | None = None
+    tta: Tta = "none"
 
     def __post_init__(self) -> None:
         if len(set(self.classes)) != len(self.classes) or len(self.classes) < 2:
@@ -58,6 +61,8 @@ class Checkpoint:
             raise InputError(f"temperature is {self.temperature}; it must be a number above 0")
         if not all(math.isfinite(value) for value in self.mean) or not all(0 < value < math.inf for value in self.std):
             raise InputError(f"mean is {self.mean} and std is {self.std}; they must be numbers, std above 0")
+        if self.tta not in get_args(Tta):
+            raise InputError(f"tta is {self.tta!r}; it must be one of {', '.join(get_args(Tta))}")
         unknown = sorted(set(self.thresholds or ()) - set(self.classes))
         if unknown:
             raise InputError(f"thresholds name {unknown}, but the classes are {list(self.classes)}")
@@ -179,6 +184,7 @@ def _from_json(raw: dict[str, Any]) -> Checkpoint:
         thresholds=None if thresholds is None else {str(k): float(v) for k, v in thresholds.items()},
         provenance=dict(raw["provenance"]),
         stain=normaliser_from_json(raw.get("stain")),
+        tta=raw.get("tta", "none"),
     )
 
 

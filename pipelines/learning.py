@@ -107,6 +107,7 @@ def settings_of(config: TrainFile) -> TrainSettings:
         threshold=Rule(**chosen.threshold.model_dump()),
         patience=chosen.patience,
         augmentation=chosen.augmentation,
+        tta=chosen.tta,
         stain=chosen.stain,
         pretrained=Path(chosen.pretrained) if isinstance(chosen.pretrained, str) else chosen.pretrained,
         val_fraction=chosen.val_fraction,

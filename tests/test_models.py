@@ -114,6 +114,7 @@ def test_a_text_that_is_no_description_is_refused(tmp_path: Path, text: str, mes
         ({"std": [0, 0.2, 0.2]}, "std above 0"),
         ({"mean": [float("nan"), 0.4, 0.3]}, "mean is .nan"),
         ({"thresholds": {"b": float("nan")}}, "thresholds are .* probabilities, 0 to 1"),
+        ({"tta": "d8"}, "tta is 'd8'"),
         ({"classes": "ab"}, "classes is 'ab', no list"),
     ],
 )

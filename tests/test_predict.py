@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 from typer.testing import CliRunner
 
 from models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from models.evaluation.predicting import predict_tiles
 from models.network import build, normalisation
 from models.predict import Failed, PredictOptions, Scored, Scorer, SlideJob, score_slide, score_slides
 from models.registry import Registry
@@ -189,6 +191,24 @@ def test_a_tile_in_all_its_orientations_is_scored_the_same_however_it_lies(model
         np.testing.assert_allclose(every.probabilities(other), every.probabilities(tiles), atol=1e-6)
     assert np.abs(plain.probabilities(turned) - plain.probabilities(tiles)).max() > 1e-4
     assert every.made_of["tta"] == "d4"
+
+
+def test_a_model_is_scored_in_the_orientations_it_was_fitted_in(model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "turned"
+    shutil.copytree(model, folder)
+    raw = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(raw | {"tta": "d4", "temperature": 1.0}))
+    tiles = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
+    own, asked = Scorer(folder, FP32), Scorer(folder, dataclasses.replace(FP32, tta="none"))
+    assert (own.made_of["tta"], asked.made_of["tta"], Scorer(model, FP32).made_of["tta"]) == ("d4", "none", "none")
+    # What evaluation says of the model is what predict says: the mean of the logits, then the softmax.
+    checkpoint, network = load_checkpoint(folder)
+    logits = torch.from_numpy(predict_tiles(network, checkpoint, tiles))
+    np.testing.assert_allclose(own.probabilities(tiles), logits.softmax(dim=1).numpy(), atol=1e-6)
+    as_they_lie = dataclasses.replace(checkpoint, tta="none")
+    every = [np.rot90(lying, k, axes=(1, 2)) for lying in (tiles, tiles[:, ::-1]) for k in range(4)]
+    expected = np.mean([predict_tiles(network, as_they_lie, each) for each in every], axis=0)
+    np.testing.assert_allclose(logits.numpy(), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("given", [{"tta": "d8"}, {"precision": "16-mixed"}])

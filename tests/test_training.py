@@ -22,8 +22,10 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 import models.training.train as training
+from models.augment import EvalCrop
 from models.checkpoint import Checkpoint, load_checkpoint
 from models.data import read_folder
+from models.evaluation.predicting import predict_tiles
 from models.loading import labels_among
 from models.network import build, to_input
 from models.progress import ConsoleReporter, EpochReport, SilentReporter
@@ -366,6 +368,17 @@ def test_a_step_of_few_batches_at_the_end_of_an_epoch_counts_them() -> None:
     assert (schedule.steps_per_epoch, schedule.steps) == (3, 6)
     fit = Fit(torch.nn.Linear(1, 2), training.make_fabric("32-true"), schedule, (0, 0, 0), (1, 1, 1), None)
     assert [fit._batches_of_step(number) for number in range(1, 8)] == [3, 3, 3, 3, 3, 3, 1]
+
+
+def test_a_model_of_eight_orientations_is_calibrated_and_measured_as_such(tiles: Path, tmp_path: Path) -> None:
+    images = read_folder(tiles, 0.5)
+    found = train(dataclasses.replace(FAST, epochs=1, tta="d4"), images, images, tmp_path, reporter=SilentReporter())
+    checkpoint, network = load_checkpoint(tmp_path)
+    assert checkpoint.tta == "d4"
+    crop = EvalCrop(checkpoint.tile.size_px)
+    logits = predict_tiles(network, checkpoint, (crop(images.load(i, checkpoint.tile)) for i in range(len(images))))
+    np.testing.assert_allclose(found.verdict.shown.logits, logits, atol=1e-4)
+    assert found.verdict.val["loss"] != json.loads((tmp_path / "metrics.json").read_text())["history"][0]["val_loss"]
 
 
 def test_mixup_blends_pairs_and_their_labels_alike() -> None:

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from models.loading import Batch
 from models.network import Network, to_input
+from models.orientations import Tta, oriented_logits
 from models.torch_setup import ModelEmaV3, keep_activations
 from models.training.freezing import train_mode
 from models.training.mixing import Mix, unmixed
@@ -158,30 +159,31 @@ class Fit:
         self.average.update(self.network, self.step)
 
     def validate(self, loader: DataLoader[Batch]) -> Outcome:
-        """What the averaged weights say of the tiles of `loader`; of several processes, each has its part of them.
+        """What the averaged weights say of the tiles of `loader`; of several processes, each has its part of them."""
+        if not self.alone:
+            # Batch norm's running figures are of each process's own tiles; those of the first are kept.
+            for buffer in self.average.module.buffers():
+                distributed.broadcast(buffer, src=0)
+        return self.of_all(self.evaluate(loader, self.average.module))
 
-        Returned is what all of them found, in the order of the processes.
-        """
+    def of_all(self, own: Outcome) -> Outcome:
+        """What all processes found, each of its part of the tiles, in their order."""
         if self.alone:
-            return self.evaluate(loader, self.average.module)
-        # Batch norm's running figures are of each process's own tiles; those of the first are kept.
-        for buffer in self.average.module.buffers():
-            distributed.broadcast(buffer, src=0)
-        own = self.evaluate(loader, self.average.module)
+            return own
         found: list[Any] = [None] * self.fabric.world_size
         distributed.all_gather_object(found, (own.logits, own.labels))
         logits, labels = (torch.from_numpy(np.concatenate(part)) for part in zip(*found, strict=True))
         return Outcome.of(logits, labels)
 
     @torch.inference_mode()
-    def evaluate(self, loader: DataLoader[Batch], network: Network) -> Outcome:
-        """What `network` says of every tile of `loader`."""
+    def evaluate(self, loader: DataLoader[Batch], network: Network, tta: Tta = "none") -> Outcome:
+        """What `network` says of every tile of `loader`, as it lies or in all its orientations."""
         network = network.eval()
         logits, truth = [], []
         for tiles, labels in loader:
             tiles = self.fabric.to_device(tiles)
             with self.fabric.autocast():
-                logits.append(network(to_input(tiles, self.mean, self.std)).float().cpu())
+                logits.append(oriented_logits(network, to_input(tiles, self.mean, self.std), tta).cpu())
             truth.append(labels)
         return Outcome.of(torch.cat(logits), torch.cat(truth))
 

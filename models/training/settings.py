@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from models.augment import Strength
 from models.balance import Balance
 from models.evaluation.thresholds import Rule
+from models.orientations import Tta
 from models.stain import Method
 from wsi.errors import InputError
 from wsi.geometry import TileSpec
@@ -31,6 +32,7 @@ class TrainSettings:
     freeze_epochs: of so many first epochs only the head learns. train_blocks: after them, only the last so many stages
     of the backbone and the head; None: all of it.
     patience: epochs without a better one before training ends early; None: never.
+    tta: the orientations of a tile over which the finished model takes the mean; epochs are compared without.
     threshold: how the checkpoint's thresholds are chosen on the validation tiles.
     workers: None takes 0 for tiles that fit in memory, else one a spare core.
     """
@@ -54,6 +56,7 @@ class TrainSettings:
     choose_by: ChooseBy = "balanced_accuracy"
     patience: int | None = None
     threshold: Rule = Rule()
+    tta: Tta = "none"
     val_fraction: float = 0.15
     precision: Precision = "auto"
     seed: int = 0
@@ -76,6 +79,7 @@ class TrainSettings:
             "train_blocks": (self.train_blocks is None or self.train_blocks >= 0, "0 or more"),
             "choose_by": (self.choose_by in get_args(ChooseBy), f"one of {get_args(ChooseBy)}"),
             "patience": (self.patience is None or self.patience >= 1, "1 or more"),
+            "tta": (self.tta in get_args(Tta), f"one of {get_args(Tta)}"),
             "val_fraction": (0 < self.val_fraction < 1, "above 0 and below 1"),
             "precision": (self.precision in get_args(Precision), f"one of {get_args(Precision)}"),
             "seed": (self.seed >= 0, "0 or more"),

@@ -143,8 +143,9 @@ def _train(
         reporter.stop()
 
     network.load_state_dict(best.weights)
-    test = None if tested is None else fit.evaluate(_test_loader(settings, tested, stain), network)
-    verdict = judge(seen, parts, best.val, tested, test, settings.tile, settings.threshold)
+    val = best.val if settings.tta == "none" else fit.of_all(fit.evaluate(loaders.val, network, settings.tta))
+    test = None if tested is None else fit.evaluate(_test_loader(settings, tested, stain), network, settings.tta)
+    verdict = judge(seen, parts, val, tested, test, settings.tile, settings.threshold)
     provenance = {
         **environment(str(fabric.device), precision, speeds),
         "settings": settings.plain(),
@@ -183,6 +184,7 @@ def _checkpoint(
         thresholds=verdict.thresholds,
         provenance=provenance,
         stain=stain,
+        tta=settings.tta,
     )
 
 

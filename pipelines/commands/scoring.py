@@ -148,7 +148,9 @@ def predict(
     tiles_parquet: Annotated[Optional[Path], typer.Option("--tiles", help="tiles.parquet; default: made now")] = None,  # noqa: UP045
     batch_size: Annotated[int, typer.Option(min=1, help="tiles a forward pass")] = 64,
     precision: Annotated[str, typer.Option(help="auto (timed trial), 32-true or bf16-mixed")] = "auto",
-    tta: Annotated[str, typer.Option(help="d4: the mean of eight orientations, for eight times the work")] = "none",
+    tta: Annotated[
+        str, typer.Option(help="model (as it was trained to be used), none, or d4: the mean of eight orientations")
+    ] = "model",
     mpp: SlideMpp = None,
     threads: Threads = None,
     as_json: AsJson = False,

@@ -115,7 +115,9 @@ class PredictConfig(Section):
 
     batch_size: int = Field(64, ge=1, description="tiles a forward pass; a processor takes them 16 at a time")
     precision: Literal["auto", "32-true", "bf16-mixed"] = Field("auto", description="auto: by a short timed trial")
-    tta: Literal["none", "d4"] = Field("none", description="d4: the mean of eight orientations, eight times the work")
+    tta: Literal["model", "none", "d4"] = Field(
+        "model", description="model: as it was trained to be used; d4: the mean of a tile's eight orientations"
+    )
 
 
 class OverlayConfig(Section):

@@ -62,6 +62,10 @@ class TrainConfig(Section):
     )
     patience: int | None = Field(None, ge=1, description="end after so many epochs without a better one")
     threshold: ThresholdConfig = ThresholdConfig()
+    tta: Literal["none", "d4"] = Field(
+        "none",
+        description="d4: the model says the mean of a tile's eight orientations; eight times the work of scoring",
+    )
     val_fraction: Annotated[float, Field(gt=0, lt=0.9)] = Field(0.15, description="of the training tiles")
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field("auto")
     seed: int = Field(0)
