@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import Figure
+from models.checkpoint import read_checkpoint
 from pipelines.config import load_train_file
-from pipelines.learning import train
+from pipelines.learning import settings_of, train
 
 _FOLDER = Path("build/bench/crc5")
 _CONFIG = Path("configs/crc5.yaml")
@@ -47,10 +48,12 @@ def measure() -> list[Figure]:
 
 
 def _trained(seed: int) -> dict[str, Any]:
-    """metrics.json of one seed, trained now where it was not."""
+    """metrics.json of one seed, trained now where it was not, or was with other settings."""
     config = load_train_file(_CONFIG)
+    seeded = config.model_copy(update={"train": config.train.model_copy(update={"seed": seed})})
     out = _FOLDER / f"seed-{seed}"
-    if not (out / "metrics.json").is_file():
-        train(config.model_copy(update={"train": config.train.model_copy(update={"seed": seed})}), out)
+    done = (out / "metrics.json").is_file()
+    if not done or read_checkpoint(out).provenance["settings"] != settings_of(seeded).plain():
+        train(seeded, out)
     found: dict[str, Any] = json.loads((out / "metrics.json").read_text("utf-8"))
     return found

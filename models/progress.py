@@ -37,6 +37,10 @@ class EpochReport:
         )
 
 
+class Stopped(Exception):  # noqa: N818  (no error: somebody decided)
+    """Raised by a reporter that was told of an epoch: the training is not worth going on with."""
+
+
 class Reporter(Protocol):
     """Told of every batch and every epoch; `stop` is called however the training ends."""
 

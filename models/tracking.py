@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from models.progress import EpochReport, Reporter
+from models.progress import EpochReport, Reporter, Stopped
 from models.training.settings import TrainSettings
 from wsi.atomic import write_json
 
@@ -94,9 +94,11 @@ class Tracked:
     def stop(self) -> None:
         """Where an error is on its way through, the run ends with it; else the figures are still to come."""
         self.told.stop()
-        if (error := sys.exception()) is not None:
-            status = "FAILED" if isinstance(error, Exception) else "KILLED"
-            self._try(lambda: self._end(status, {"error": f"{type(error).__name__}: {error}"[:500]}))
+        if (error := sys.exception()) is None:
+            return
+        failed = isinstance(error, Exception) and not isinstance(error, Stopped)
+        status, why = "FAILED" if failed else "KILLED", f"{type(error).__name__}: {error}"[:500]
+        self._try(lambda: self._end(status, {"error": why}))
 
     def finished(self, out: Path, provenance: Mapping[str, Any]) -> None:
         """The final figures, what made them, and the files that show them."""

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from models.data import read_folder
-from models.progress import EpochReport, SilentReporter
+from models.progress import EpochReport, SilentReporter, Stopped
 from models.tracking import FILE, Tracked, place_of, tracked
 from models.training.settings import TrainSettings
 from models.training.train import train
@@ -136,9 +136,13 @@ def test_a_training_that_begins_anew_is_a_run_of_its_own(local: Path) -> None:
     assert len([run for run in runs(local) if run.info.run_name == "twice"]) == 2
 
 
-@pytest.mark.parametrize(("error", "status"), [(InputError("the loss became nan"), "FAILED"), (SystemExit(), "KILLED")])
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(InputError("the loss became nan"), "FAILED"), (SystemExit(), "KILLED"), (Stopped("pruned"), "KILLED")],
+)
 def test_a_training_that_fails_says_so_in_its_run(local: Path, error: BaseException, status: str) -> None:
-    one = Tracked(SilentReporter(), SETTINGS, local / status)
+    name = type(error).__name__
+    one = Tracked(SilentReporter(), SETTINGS, local / name)
     one.start(3, 32)
     one.batch(1, 16, 0.5)
 
@@ -150,10 +154,10 @@ def test_a_training_that_fails_says_so_in_its_run(local: Path, error: BaseExcept
 
     with pytest.raises(type(error)):
         fail()
-    run = run_of(local, status)
+    run = run_of(local, name)
     assert run.info.status == status
-    assert type(error).__name__ in run.data.tags["error"]
-    assert (local / status / FILE).exists()  # gone on with, it is the same run
+    assert name in run.data.tags["error"]
+    assert (local / name / FILE).exists()  # gone on with, it is the same run
 
 
 # Nothing here ends a training.

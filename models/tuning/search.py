@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.data import TileSet
-from models.progress import ConsoleReporter, EpochReport, Reporter, SilentReporter
+from models.progress import ConsoleReporter, EpochReport, Reporter, SilentReporter, Stopped
 from models.splits import Split, holdout, k_folds
 from models.training.settings import TrainSettings
 from models.training.train import train
@@ -120,7 +120,7 @@ class _Search:
     reporter: Reporter
 
     def value(self, trial: Trial) -> float:
-        """Train as `trial` says; the mean of its validation figures. Raises optuna.TrialPruned."""
+        """Train as `trial` says; the mean of its validation figures. Raises Stopped where it is pruned."""
         settings = replace(self.settings, **suggested(trial, self.space))
         folder = self.out / "trials" / str(trial.user_attrs[FOLDER])
         if INTERRUPTED not in trial.user_attrs:
@@ -154,13 +154,12 @@ def _search(study: Study, search: _Search, options: TuneOptions) -> None:
 
 def _one(study: Study, search: _Search) -> None:
     """Run one trial and tell the study how it ended."""
-    import optuna
     from optuna.trial import TrialState
 
     trial = next_trial(study, search.settings.seed)
     try:
         value = search.value(trial)
-    except optuna.TrialPruned:
+    except Stopped:
         study.tell(trial, state=TrialState.PRUNED)
     except WsiError as error:
         trial.set_user_attr(WHY, str(error))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from models.progress import Stopped
 from wsi.errors import InputError
 
 if TYPE_CHECKING:
@@ -120,14 +121,12 @@ def next_trial(study: Study, seed: int) -> Trial:
 
 
 def report_epoch(trial: Trial, epoch: int, value: float) -> None:
-    """Tell the pruner. Raises optuna.TrialPruned where the trial is not worth going on with."""
-    import optuna
-
+    """Tell the pruner. Raises Stopped where the trial is not worth going on with."""
     with warnings.catch_warnings():  # an epoch that is trained again after a kill was reported already
         warnings.simplefilter("ignore", UserWarning)
         trial.report(value, epoch)
     if trial.should_prune():
-        raise optuna.TrialPruned
+        raise Stopped(f"pruned after epoch {epoch}: worse than the median of the trials before it")
 
 
 def counted(study: Study) -> Sequence[FrozenTrial]:
