@@ -135,7 +135,8 @@ def how_parted(tiles: TileSet, by_tile: bool) -> str:
         return "no case ids: split by tile"
     if by_tile:
         return f"one {tiles.group_kind} only: split by tile"
-    return "split by case" if tiles.group_kind == "case" else "no case ids: split by slide"
+    ways = {"case": "split by case", "slide": "no case ids: split by slide"}
+    return ways.get(tiles.group_kind, f"no case ids: split by {tiles.group_kind}, a guess")
 
 
 def with_notes(tiles: TileSet, split: Split) -> Split:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from models.data import LabelledSlide, TileSet, read_folder, read_slides
+from models.data import LabelledSlide, TileSet, grouped_by_stain, read_folder, read_slides
 from models.data.duplicates import find_duplicates
 from models.evaluation.thresholds import Rule
 from models.splits import as_given, k_folds, leave_one_site_out
@@ -17,7 +17,7 @@ from models.training.folds import train_folds
 from models.training.settings import TrainSettings
 from models.training.train import train as train_model
 from pipelines.config import TrainConfig, TrainFile
-from pipelines.console import err
+from pipelines.console import err, progress_bar
 from wsi.errors import InputError
 
 
@@ -133,4 +133,7 @@ def tile_sets(chosen: TrainConfig, slides: TrainingSlides, *, tested: bool = Tru
     duplicates.refuse_contradictions()
     for warning in duplicates.warnings:
         err.print(f"warning: {warning}")
+    if chosen.group_by == "stain":
+        with progress_bar("group tiles by stain") as told:
+            sets[0] = grouped_by_stain(sets[0], told)
     return sets[0], sets[1] if len(sets) > 1 else None

@@ -3,12 +3,14 @@
 from models.data.folders import FolderSet, read_folder, read_image
 from models.data.sets import TileSet, list_some
 from models.data.slides import LabelledSlide, SlideSet, read_slides, tile_box
+from models.data.stain_groups import grouped_by_stain
 
 __all__ = [
     "FolderSet",
     "LabelledSlide",
     "SlideSet",
     "TileSet",
+    "grouped_by_stain",
     "list_some",
     "read_folder",
     "read_image",

@@ -24,7 +24,10 @@ _MISSING_PX = 2  # a tile this much too small is rounding; more is another field
 
 @dataclass(frozen=True, eq=False)
 class FolderSet:
-    """Images in one sub-folder a class, all at `source_mpp` µm/px. groups: the case of each, where it is known."""
+    """Images in one sub-folder a class, all at `source_mpp` µm/px.
+
+    groups: the case of each, where it is known; or, as `grouped_by` says, a guess at it.
+    """
 
     root: Path
     source_mpp: float
@@ -33,14 +36,15 @@ class FolderSet:
     classes: tuple[str, ...]
     groups: tuple[str, ...] | None = None
     sites: tuple[str, ...] | None = None
+    grouped_by: str = "case"
 
     def __len__(self) -> int:
         return len(self.paths)
 
     @property
     def group_kind(self) -> str:
-        """Folders say nothing of slides: a group, where given, is a case."""
-        return "case" if self.groups is not None else "tile"
+        """Folders say nothing of slides: a group, where given, is a case, or was guessed."""
+        return self.grouped_by if self.groups is not None else "tile"
 
     @property
     def keys(self) -> tuple[str, ...]:

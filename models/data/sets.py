@@ -33,7 +33,7 @@ class TileSet(Protocol):
 
     @property
     def group_kind(self) -> str:
-        """What a group is: "case" or "slide"; "tile" where there are none."""
+        """What a group is: "case", "slide" or "stain group" (a guess at cases); "tile" where there are none."""
 
     @property
     def sites(self) -> tuple[str, ...] | None:

@@ -15,7 +15,11 @@ FEW_UNITS = 10  # a bootstrap over fewer cases hardly knows how cases differ
 
 @dataclass(frozen=True, eq=False)
 class Units:
-    """What is drawn whole when tiles are resampled. of: (n,) int64, the unit of each tile; kind: case, slide, tile."""
+    """What is drawn whole when tiles are resampled.
+
+    of: (n,) int64, the unit of each tile; kind: case, slide, stain
+    group (a guess at cases) or tile.
+    """
 
     of: NDArray[np.int64]
     count: int
@@ -35,6 +39,10 @@ class Units:
             return (
                 f"no case ids: the 95 % intervals are over {self.count} slides, "
                 "and too narrow where a patient has several"
+            )
+        if self.kind == "stain group":
+            return (
+                f"no case ids: the 95 % intervals are over {self.count} groups of tiles of like stain, a guess at cases"
             )
         if self.count < FEW_UNITS:
             return f"only {self.count} cases: the 95 % intervals are rough, and new cases may well fall outside of them"

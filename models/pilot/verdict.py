@@ -78,6 +78,11 @@ def cautions(pilot: Pilot) -> list[str]:
             "No case ids, only slides: where a patient has several, the figures are optimistic and the intervals too "
             "narrow."
         )
+    elif units.kind == "stain group":
+        said.append(
+            "No case ids: tiles of like stain are kept together, a guess at patients. Figures and intervals are "
+            "nearer to the truth than by tile, and are not it."
+        )
     if units.kind != "tile" and units.count < FEW_UNITS:
         said.append(
             f"Only {units.count} {units.kind}s are tested: all of this is optimistic, since so few hardly show how "

@@ -35,6 +35,9 @@ class TrainConfig(Section):
     case_pattern: str | None = Field(
         None, description="regular expression whose one group is the case in a tile's file name; or give cases.csv"
     )
+    group_by: Literal["case", "stain"] = Field(
+        "case", description="what stays on one side of a split; stain: tiles of like colour, where no case is named"
+    )
     slides: bool = Field(False, description="train on the annotated slides of the sheet (split: train, val, test)")
     architecture: str = Field("efficientnet_b0", description="a timm model: efficientnet_b0, resnet18, resnet50...")
     pretrained: bool | PathText = Field(False, description="true: weights from timm's hub; or a safetensors file")
@@ -76,6 +79,8 @@ class TrainConfig(Section):
             raise ValueError("give either `folder` (tiles, one sub-folder a class) or `slides: true`")
         if self.folder is not None and self.source_mpp is None:
             raise ValueError("`source_mpp` is missing: tile pictures do not say their µm per px")
+        if self.slides and self.group_by == "stain":
+            raise ValueError("`group_by: stain` is for folders of tiles; slides are kept together by themselves")
         return self
 
 
