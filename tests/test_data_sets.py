@@ -85,7 +85,8 @@ def test_sizes_may_differ_within_a_set(folder: Path) -> None:
 def test_what_is_too_small_or_broken_is_named_all_at_once(folder: Path) -> None:
     save(folder / "ADI" / "small.png", noise(5, 100, 224))
     (folder / "TUM" / "cut.tif").write_bytes((folder / "ADI" / "ADI-P1-a.tif").read_bytes()[:9000])
-    with pytest.raises(InputError, match=r"2 of 6 tiles cannot be used: small\.png: 100 × 224 px.*; cut\.tif: cannot"):
+    both = r"2 of 6 tiles cannot be used: ADI/small\.png: 100 × 224 px.*; TUM/cut\.tif: cannot"
+    with pytest.raises(InputError, match=both):
         decode_or_check(read_folder(folder, 0.5), WHOLE)
 
 
@@ -203,6 +204,15 @@ def test_a_link_to_nothing_is_named_and_one_to_an_image_is_read(folder: Path) ->
         read_folder(folder, 0.5)
 
 
+def test_images_in_folders_of_a_class_folder_are_not_passed_over(folder: Path) -> None:
+    """ADI/P1/a.png, a folder a case, is how some data sets come."""
+    (folder / "ADI" / "notes").mkdir()
+    assert len(read_folder(folder, 0.5)) == 4
+    save(folder / "ADI" / "P3" / "left.png", noise(7, 224, 224))
+    with pytest.raises(InputError, match=r"ADI: images in folders .*: P3 \(1 images\); move them up into ADI, .*cases"):
+        read_folder(folder, 0.5)
+
+
 def test_pictures_of_other_kinds_are_read_as_slides_are(tmp_path: Path) -> None:
     """Grey is grey, printers' colours are colours, and what is transparent is glass."""
     Image.new("L", (8, 8), 90).save(tmp_path / "grey.png")
@@ -234,7 +244,7 @@ def test_a_survey_counts_sizes_and_broken_files(folder: Path) -> None:
     adipose, tumour = survey(read_folder(folder, 0.5), shares.append)
     assert adipose.sizes == {(224, 224): 2, (300, 200): 1}
     assert (tumour.name, tumour.images) == ("TUM", 3)
-    assert tumour.broken == (("TUM/text.png", "text.png: cannot be decoded (not an image)"),)
+    assert tumour.broken == (("TUM/text.png", "TUM/text.png: cannot be decoded (not an image)"),)
     assert shares == sorted(shares)
     assert shares[-1] == 1
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from models.data.cases import find_cases
+from models.data.cases import SHEET, find_cases
 from models.data.sets import list_some
 from wsi.errors import InputError, MppError
 from wsi.geometry import MPP_TOLERANCE, TileSpec
@@ -49,7 +49,7 @@ class FolderSet:
     @property
     def keys(self) -> tuple[str, ...]:
         """<class>/<file> of each image."""
-        return tuple(f"{path.parent.name}/{path.name}" for path in self.paths)
+        return tuple(_named(path) for path in self.paths)
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -70,7 +70,7 @@ class FolderSet:
         to_height, to_width = round(height * scale), round(width * scale)
         if min(to_height, to_width) < tile.size_px - _MISSING_PX:
             raise InputError(
-                f"{path.name}: {width} × {height} px at {self.source_mpp:g} mpp is {to_width} × {to_height} px "
+                f"{_named(path)}: {width} × {height} px at {self.source_mpp:g} mpp is {to_width} × {to_height} px "
                 f"at {tile.mpp:g} mpp, but tile.size_px is {tile.size_px}"
             )
         if (to_height, to_width) == (height, width):
@@ -93,8 +93,8 @@ class FolderSet:
 def read_folder(root: Path, source_mpp: float, case_pattern: str | None = None) -> FolderSet:
     """The images below `root`/<class>/, classes and files sorted by name; their cases, where `find_cases` finds any.
 
-    Raises InputError where the folder is missing, has no class folders, some of them hold no image or what is named as
-    one and is no file, or the case of only some images is said.
+    Raises InputError where the folder is missing, has no class folders, some of them hold no image, folders of images
+    or what is named as one and is no file, or the case of only some images is said.
     """
     if not source_mpp > 0:
         raise InputError(f"{root}: source_mpp is {source_mpp}; give the µm per pixel of the images, above 0")
@@ -125,19 +125,39 @@ def _images(folder: Path) -> list[Path]:
         raise InputError(
             f"{folder}: links to nothing, or folders, named as images: {list_some(lost, ', ')}; remove them"
         )
+    _refuse_images_below(folder)
     return named
+
+
+def _refuse_images_below(folder: Path) -> None:
+    """Folders in a class folder (a case each, often) would otherwise be left out of all figures without a word."""
+    counts = {
+        below.name: sum(path.suffix.lower() in _ENDINGS for path in below.rglob("*"))
+        for below in sorted(folder.iterdir())
+        if below.is_dir() and not below.name.startswith(".")
+    }
+    if told := [f"{name} ({count} images)" for name, count in counts.items() if count]:
+        raise InputError(
+            f"{folder}: images in folders within a class folder: {list_some(told, ', ')}; move them up into "
+            f"{folder.name}, and where these folders are cases, put the case into each file's name or into {SHEET}"
+        )
+
+
+def _named(path: Path) -> str:
+    """<class>/<file>."""
+    return f"{path.parent.name}/{path.name}"
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
     """(h, w, 3) RGB of an 8-bit image file; what is transparent is laid over white, as of slides.
 
-    Raises InputError where it is damaged, even if only cut short.
+    Raises InputError, naming <class>/<file>, where it is damaged, even if only cut short.
     """
     try:
         # Pillow, since OpenCV fills up a truncated JPEG with grey and says nothing.
         with Image.open(path) as image:
             if _is_deep(image):
-                raise InputError(f"{path.name}: more than 8 bits a channel; save it as 8-bit RGB")
+                raise InputError(f"{_named(path)}: more than 8 bits a channel; save it as 8-bit RGB")
             if image.has_transparency_data:
                 return over_white(np.array(image.convert("RGBA"), np.uint8))
             return np.array(image.convert("RGB"), np.uint8)
@@ -145,7 +165,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         raise
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = "not an image" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
-        raise InputError(f"{path.name}: cannot be decoded ({reason[:120]})") from error
+        raise InputError(f"{_named(path)}: cannot be decoded ({reason[:120]})") from error
 
 
 def _is_deep(image: ImageFile.ImageFile) -> bool:

@@ -78,7 +78,7 @@ def check(
     for other in sets[1:]:
         refuse_shared_cases(tiles, other)
     duplicates.refuse_contradictions()
-    if broken := [f"{entry.name}/{why}" for entry in classes for _, why in entry.broken]:
+    if broken := [why for entry in classes for _, why in entry.broken]:
         raise InputError(f"{folder}: {len(broken)} of {len(tiles)} images cannot be used: {list_some(broken)}")
 
 
