@@ -56,8 +56,9 @@ def plot_confusion(path: Path, confusion: Sequence[Sequence[int]], classes: Sequ
     """Count and share of the true class (the row) in each cell, shaded by the share."""
     counts = np.asarray(confusion, np.int64)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    side = 2.6 + 0.62 * len(classes)
-    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    # Names of more than a few letters get room of their own, in inches at 10 points: cells would shrink otherwise.
+    side, names = 2.4 + 0.62 * len(classes), max(len(name) for name in classes)
+    figure = Figure(figsize=(side + 0.8 + 0.07 * names, side + 0.05 * names), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(share, vmin=0, vmax=1, cmap="Blues")
     axes.set_xticks(range(len(classes)), classes, rotation=40, ha="right")
