@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -306,9 +307,31 @@ def test_a_tile_is_seen_as_often_as_said_but_for_one(sizes: list[int], how: Bala
     assert how == "sampler" or seen.min() >= 1
 
 
+def test_within_a_class_every_group_is_seen_as_often() -> None:
+    """Two classes of 360 and 40 tiles; of the first, one case has 300 of them. Case c has tiles of both classes."""
+    labels = np.repeat([0, 0, 0, 1, 1], [300, 40, 20, 10, 30])
+    cases = np.repeat(["a", "b", "c", "c", "d"], [300, 40, 20, 10, 30]).tolist()
+    times = times_seen(labels, "groups", cases)
+    assert times is not None
+    seen = draw(times, np.random.default_rng(0))
+    assert len(seen) == 400
+    counted = Counter((int(labels[i]), cases[i]) for i in seen)
+    wanted = {(0, "a"): 67, (0, "b"): 67, (0, "c"): 67, (1, "c"): 100, (1, "d"): 100}
+    assert all(abs(counted[group] - count) <= 1 for group, count in wanted.items())
+
+
+def test_a_group_of_one_tile_is_not_all_that_is_seen_and_no_groups_are_refused() -> None:
+    labels = np.repeat([0, 0, 1], [99, 1, 100])
+    times = times_seen(labels, "groups", np.repeat(["a", "b", "c"], [99, 1, 100]).tolist())
+    assert times is not None
+    assert times[99] == times.max() == MOST
+    with pytest.raises(InputError, match=r"train\.balance is groups, and no case is known; .* train\.group_by: stain"):
+        times_seen(labels, "groups")
+
+
 def test_other_names_of_balance_are_refused_and_two_mean_no_drawing() -> None:
     assert times_seen(np.array([0, 1]), "none") is times_seen(np.array([0, 1]), "weights") is None
-    with pytest.raises(InputError, match=r"train\.balance is 'smote'; give one of none, weights, sampler, oversample"):
+    with pytest.raises(InputError, match=r"train\.balance is 'smote'; give one of none, .*, oversample, groups"):
         times_seen(np.array([0, 1]), "smote")  # type: ignore[arg-type]
 
 

@@ -351,7 +351,7 @@ def test_two_batches_to_a_step_are_one_batch_twice_as_large(tiles: Path) -> None
         settings = dataclasses.replace(FAST, batch_size=batch_size, accumulate=accumulate, augmentation="none")
         parts = training.holdout(images, 0.25, 0)
         fabric = training.make_fabric("32-true")
-        loaders = training._loaders(settings, Seen(images, None), parts, fabric)
+        loaders = training._loaders(settings, Seen(images, None), parts, None, fabric)
         schedule = training._schedule(settings, len(loaders.train))
         grey = (0.5, 0.5, 0.5)
         fit = Fit(network, fabric, schedule, grey, grey, None)
@@ -381,6 +381,18 @@ def test_a_model_of_eight_orientations_is_calibrated_and_measured_as_such(tiles:
     assert found.verdict.val["loss"] != json.loads((tmp_path / "metrics.json").read_text())["history"][0]["val_loss"]
 
 
+def test_balance_by_group_is_refused_at_once_where_no_case_is_known(
+    tiles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, settings = read_folder(tiles, 0.5), dataclasses.replace(FAST, epochs=1, balance="groups")
+    cases = tuple(path.stem[-1] for path in images.paths)
+    train(settings, dataclasses.replace(images, groups=cases), None, tmp_path / "known", reporter=SilentReporter())
+    assert load_checkpoint(tmp_path / "known")[0].classes == images.classes
+    monkeypatch.setattr(training, "decode_or_check", lambda *_: pytest.fail("decoded before it was refused"))
+    with pytest.raises(InputError, match=r"balance is groups, and no case is known"):
+        train(settings, images, None, tmp_path / "none", reporter=SilentReporter())
+
+
 def test_mixup_blends_pairs_and_their_labels_alike() -> None:
     np.random.seed(0)
     black, white = torch.zeros(3, 3, 8, 8), torch.ones(3, 3, 8, 8)
@@ -397,7 +409,7 @@ def test_mixup_is_given_whole_pairs(tiles: Path) -> None:
     parts = dataclasses.replace(training.holdout(images, 0.25, 0), train=np.arange(41))
     for mixup, batch in ((0.0, 41), (0.2, 40)):
         settings = dataclasses.replace(FAST, mixup=mixup, batch_size=64)
-        assert training._loaders(settings, Seen(images, None), parts, fabric).train.batch_size == batch
+        assert training._loaders(settings, Seen(images, None), parts, None, fabric).train.batch_size == batch
 
 
 def test_training_ends_early_where_nothing_gets_better(tiles: Path, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ _DEFAULT_TILE = TileSpec(128, 0.5, 128)
 class TrainSettings:
     """How to train.
 
-    balance: how rare classes count as much as large ones (`models.balance`).
+    balance: how rare classes, or cases, count as much as large ones (`models.balance`).
     accumulate: batches to an optimiser step, where memory does not hold a larger batch.
     mixup: alpha of the Beta distribution by which the tiles of a batch, and their labels, are blended in pairs; 0: not
     at all. It draws anew for each batch.

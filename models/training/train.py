@@ -117,20 +117,24 @@ def _train(
     hardware: Hardware,
 ) -> Trained:
     classes = train_set.classes
-    test_labels = _test_labels(train_set, test_set)  # before anything is decoded: it may refuse
+    # Before anything is decoded, since these may refuse.
+    test_labels = _test_labels(train_set, test_set)
+    groups = None if train_set.groups is None else [train_set.groups[index] for index in parts.train]
+    times = times_seen(train_set.labels[parts.train], settings.balance, groups)
     network = build(settings.architecture, len(classes), settings.pretrained, settings.tile.size_px)
     mean, std = normalisation(network)
     seen = Seen(train_set, decode_or_check(train_set, settings.tile))
     stain = found_stain(settings, seen, parts.train)
     tested = _tested(seen, test_set, test_labels, parts, settings)
-    key = key_of(settings.plain(), train_set.fingerprint(), classes, parts.train.tolist(), asdict(hardware))
+    shown = None if times is None else times.tolist()
+    key = key_of(settings.plain(), train_set.fingerprint(), classes, parts.train.tolist(), shown, asdict(hardware))
     precision, speeds = precision_for(settings, network, out, key, hardware)
     some_frozen = settings.freeze_epochs > 0 or settings.train_blocks is not None
     fabric = make_fabric(precision, hardware, some_frozen=some_frozen)
     fabric.launch()
     first = fabric.is_global_zero
     reporter = tracked(reporter, settings, out) if first else SilentReporter()
-    loaders = _loaders(settings, seen, parts, fabric, stain)
+    loaders = _loaders(settings, seen, parts, times, fabric, stain)
     weights = class_weights(train_set.labels[parts.train], len(classes)) if settings.balance == "weights" else None
     mix = mixed(settings.mixup, len(classes))
     fit = Fit(network, fabric, _schedule(settings, len(loaders.train)), mean, std, weights, mix)
@@ -237,7 +241,12 @@ def _schedule(settings: TrainSettings, batches: int) -> Schedule:
 
 
 def _loaders(
-    settings: TrainSettings, seen: Seen, parts: Split, fabric: Fabric, stain: Normaliser | None = None
+    settings: TrainSettings,
+    seen: Seen,
+    parts: Split,
+    times: NDArray[np.float64] | None,
+    fabric: Fabric,
+    stain: Normaliser | None = None,
 ) -> Loaders:
     tiles, cache = seen.tiles, seen.cache
     size, seed = settings.tile.size_px, settings.seed
@@ -256,7 +265,6 @@ def _loaders(
     train_samples = Samples(tiles, settings.tile, parts.train, tiles.labels, augment, seed, own_cache)
     own_val = np.array_split(parts.val, world)[rank]
     val_samples = Samples(tiles, settings.tile, own_val, tiles.labels, to_evaluate(stain, size), seed, cache)
-    times = times_seen(tiles.labels[parts.train], settings.balance)
     share = Share(rank, world, batch) if world > 1 else None
     sampler = EpochSampler(len(train_samples), seed, shuffle=True, times=times, share=share)
     # A last batch of one tile would leave batch norm without a variance.

@@ -50,8 +50,10 @@ class TrainConfig(Section):
     mixup: Annotated[float, Field(ge=0)] = Field(
         0.0, description="blend tiles of a batch in pairs, and their labels as much: alpha of the share; 0: not"
     )
-    balance: Literal["none", "weights", "sampler", "oversample"] = Field(
-        "weights", description="rare classes: weigh more in the loss, or are seen more often; never in the evaluation"
+    balance: Literal["none", "weights", "sampler", "oversample", "groups"] = Field(
+        "weights",
+        description="rare classes weigh more in the loss, or are seen more often; groups: and within a class every "
+        "case as often; never in the evaluation",
     )
     augmentation: Literal["none", "light", "strong"] = Field("light")
     stain: Literal["none", "reinhard", "macenko"] = Field(
