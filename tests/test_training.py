@@ -35,6 +35,7 @@ from models.training.fit import Fit, Schedule
 from models.training.folds import train_folds
 from models.training.freezing import freeze_all_but, train_mode, trainable
 from models.training.judge import Seen
+from models.training.loaders import loaders_for
 from models.training.mixing import mixed
 from models.training.resume import FILE
 from models.training.settings import TrainSettings
@@ -351,7 +352,7 @@ def test_two_batches_to_a_step_are_one_batch_twice_as_large(tiles: Path) -> None
         settings = dataclasses.replace(FAST, batch_size=batch_size, accumulate=accumulate, augmentation="none")
         parts = training.holdout(images, 0.25, 0)
         fabric = training.make_fabric("32-true")
-        loaders = training._loaders(settings, Seen(images, None), parts, None, fabric)
+        loaders = loaders_for(settings, Seen(images, None), parts, None, fabric)
         schedule = training._schedule(settings, len(loaders.train))
         grey = (0.5, 0.5, 0.5)
         fit = Fit(network, fabric, schedule, grey, grey, None)
@@ -409,7 +410,15 @@ def test_mixup_is_given_whole_pairs(tiles: Path) -> None:
     parts = dataclasses.replace(training.holdout(images, 0.25, 0), train=np.arange(41))
     for mixup, batch in ((0.0, 41), (0.2, 40)):
         settings = dataclasses.replace(FAST, mixup=mixup, batch_size=64)
-        assert training._loaders(settings, Seen(images, None), parts, None, fabric).train.batch_size == batch
+        assert loaders_for(settings, Seen(images, None), parts, None, fabric).train.batch_size == batch
+
+
+def test_an_epoch_of_few_tiles_is_one_batch_and_not_none(tiles: Path) -> None:
+    """Of a class of one tile an epoch shows ten, not as many as of the other: it is shorter than the set."""
+    images, settings = read_folder(tiles, 0.5), dataclasses.replace(FAST, batch_size=512)
+    parts = training.holdout(images, 0.25, 0)
+    times = np.full(len(parts.train), 0.5)
+    assert len(loaders_for(settings, Seen(images, None), parts, times, training.make_fabric("32-true")).train) == 1
 
 
 def test_training_ends_early_where_nothing_gets_better(tiles: Path, tmp_path: Path) -> None:

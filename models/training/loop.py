@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
-from models.loading import Batch, EpochSampler
 from models.progress import EpochReport, Reporter
 from models.torch_setup import seed_everything
 from models.training.fit import Fit, Outcome
 from models.training.freezing import freeze_all_but, trainable
+from models.training.loaders import Loaders
 from models.training.resume import State, load_state, save_state
 from models.training.settings import TrainSettings
 from wsi.errors import InputError
@@ -34,15 +33,6 @@ class Best:
     weights: dict[str, torch.Tensor]
     val: Outcome
     rank: tuple[float, float]
-
-
-@dataclass(frozen=True, eq=False)
-class Loaders:
-    """Batches to train on, the sampler that shuffles them, and batches to choose the best epoch by."""
-
-    train: DataLoader[Batch]
-    sampler: EpochSampler
-    val: DataLoader[Batch]
 
 
 class Training:

@@ -9,26 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader
 
-from models.augment import TrainAugment
 from models.balance import class_weights, times_seen
 from models.checkpoint import Checkpoint, save_checkpoint
 from models.data import TileSet
 from models.evaluation.plots import plot_all
-from models.loading import (
-    Batch,
-    EpochSampler,
-    Samples,
-    Share,
-    decode_or_check,
-    default_workers,
-    labels_among,
-    make_loader,
-)
+from models.loading import decode_or_check, labels_among
 from models.metrics import classification_metrics
 from models.network import build, normalisation, out_of_memory
 from models.plots import plot_curve, plot_tiles
@@ -41,14 +28,15 @@ from models.tracking import tracked
 from models.training.device import ONE_DEVICE, Hardware, leave, make_fabric, precision_for
 from models.training.fit import Fit, Outcome, Schedule
 from models.training.judge import Seen, Tested, Verdict, judge
-from models.training.loop import Best, Loaders, Score, Training
+from models.training.loaders import Loaders, loaders_for, test_loader
+from models.training.loop import Best, Score, Training
 from models.training.mixing import mixed
 from models.training.record import data_of, environment, metrics_of, summary_of
 from models.training.resume import forget_state, key_of
 from models.training.settings import TrainSettings
-from models.training.staining import found_stain, to_evaluate, to_train
+from models.training.staining import found_stain
 from wsi.atomic import write_json
-from wsi.errors import InputError, WsiError
+from wsi.errors import WsiError
 
 _SHOWN = 24  # tiles in the picture of a batch
 
@@ -134,7 +122,7 @@ def _train(
     fabric.launch()
     first = fabric.is_global_zero
     reporter = tracked(reporter, settings, out) if first else SilentReporter()
-    loaders = _loaders(settings, seen, parts, times, fabric, stain)
+    loaders = loaders_for(settings, seen, parts, times, fabric, stain)
     weights = class_weights(train_set.labels[parts.train], len(classes)) if settings.balance == "weights" else None
     mix = mixed(settings.mixup, len(classes))
     fit = Fit(network, fabric, _schedule(settings, len(loaders.train)), mean, std, weights, mix)
@@ -148,7 +136,7 @@ def _train(
 
     network.load_state_dict(best.weights)
     val = best.val if settings.tta == "none" else fit.of_all(fit.evaluate(loaders.val, network, settings.tta))
-    test = None if tested is None else fit.evaluate(_test_loader(settings, tested, stain), network, settings.tta)
+    test = None if tested is None else fit.evaluate(test_loader(settings, tested, stain), network, settings.tta)
     verdict = judge(seen, parts, val, tested, test, settings.tile, settings.threshold)
     provenance = {
         **environment(str(fabric.device), precision, speeds),
@@ -238,50 +226,6 @@ def _schedule(settings: TrainSettings, batches: int) -> Schedule:
         batches,
         settings.accumulate,
     )
-
-
-def _loaders(
-    settings: TrainSettings,
-    seen: Seen,
-    parts: Split,
-    times: NDArray[np.float64] | None,
-    fabric: Fabric,
-    stain: Normaliser | None = None,
-) -> Loaders:
-    tiles, cache = seen.tiles, seen.cache
-    size, seed = settings.tile.size_px, settings.seed
-    workers = default_workers(cache is not None) if settings.workers is None else settings.workers
-    rank, world = fabric.global_rank, fabric.world_size
-    batch = min(settings.batch_size, len(parts.train))
-    if settings.mixup > 0:
-        batch -= batch % (2 * world)  # whole pairs for each process
-    if batch < 2 or len(parts.val) < world:
-        raise InputError(
-            f"{len(parts.train)} tiles are left to train on and {len(parts.val)} to choose the epoch by; 2 and a tile "
-            "for each device are the least"
-        )
-    pin = torch.cuda.is_available()
-    own_cache, augment = to_train(stain, cache, parts.train, TrainAugment(size, settings.augmentation))
-    train_samples = Samples(tiles, settings.tile, parts.train, tiles.labels, augment, seed, own_cache)
-    own_val = np.array_split(parts.val, world)[rank]
-    val_samples = Samples(tiles, settings.tile, own_val, tiles.labels, to_evaluate(stain, size), seed, cache)
-    share = Share(rank, world, batch) if world > 1 else None
-    sampler = EpochSampler(len(train_samples), seed, shuffle=True, times=times, share=share)
-    # A last batch of one tile would leave batch norm without a variance.
-    train_loader = make_loader(train_samples, sampler, batch // world, workers, drop_last=True, pin=pin)
-    unshuffled = EpochSampler(len(val_samples), seed, shuffle=False)
-    val_loader = make_loader(val_samples, unshuffled, batch, workers, drop_last=False, pin=pin)
-    return Loaders(train_loader, sampler, val_loader)
-
-
-def _test_loader(settings: TrainSettings, tested: Tested, stain: Normaliser | None) -> DataLoader[Batch]:
-    tiles, cache, crop = tested.seen.tiles, tested.seen.cache, to_evaluate(stain, settings.tile.size_px)
-    labels = np.zeros(len(tiles), np.int64)
-    labels[tested.indices] = tested.labels
-    samples = Samples(tiles, settings.tile, tested.indices, labels, crop, settings.seed, cache)
-    workers = default_workers(cache is not None) if settings.workers is None else settings.workers
-    sampler = EpochSampler(len(samples), settings.seed, shuffle=False)
-    return make_loader(samples, sampler, settings.batch_size, workers, drop_last=False, pin=torch.cuda.is_available())
 
 
 def _score(classes: Sequence[str]) -> Score:
