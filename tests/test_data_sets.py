@@ -241,10 +241,13 @@ def test_a_survey_counts_sizes_and_broken_files(folder: Path) -> None:
     save(folder / "ADI" / "wide.png", noise(5, 300, 200))
     (folder / "TUM" / "text.png").write_text("no picture")
     shares: list[float] = []
-    adipose, tumour = survey(read_folder(folder, 0.5), shares.append)
+    found = survey(read_folder(folder, 0.5), shares.append)
+    adipose, tumour = found.classes
     assert adipose.sizes == {(224, 224): 2, (300, 200): 1}
     assert (tumour.name, tumour.images) == ("TUM", 3)
     assert tumour.broken == (("TUM/text.png", "TUM/text.png: cannot be decoded (not an image)"),)
+    assert found.broken == ["TUM/text.png: cannot be decoded (not an image)"]
+    assert found.borders.shape[0] == 6
     assert shares == sorted(shares)
     assert shares[-1] == 1
 

@@ -53,24 +53,33 @@ def fetch(
 def check(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="a sub-folder of images per class")],
     source_mpp: Annotated[float, typer.Option(help="µm per px of the images; they do not say it", show_default=False)],
-    test_folder: Annotated[Optional[Path], typer.Option(help="a test set, to look for the same images")] = None,  # noqa: UP045
+    test_folder: Annotated[Optional[Path], typer.Option(help="a test set: are slides or files in both?")] = None,  # noqa: UP045
     case_pattern: CasePattern = None,
     as_json: AsJson = False,
 ) -> None:
-    """List classes, sizes, broken files, duplicates, and whether cases are known. Faults: exit code 2."""
+    """List classes, sizes, broken files, duplicates, tiles that touch, and cases. Faults: exit code 2.
+
+    Tiles whose borders go on in one another are of one slide, whatever their names say.
+    """
     from models.data import list_some, read_folder
     from models.data.duplicates import find_duplicates
+    from models.data.one_slide import of_one_slide
     from models.data.survey import survey
     from models.splits import refuse_shared_cases
 
     tiles = read_folder(folder, source_mpp, case_pattern)
     sets = [tiles] if test_folder is None else [tiles, read_folder(test_folder, source_mpp, case_pattern)]
-    with progress_bar(f"check {folder.name}") as told:
-        classes = survey(tiles, told)
+    surveys = []
+    for each in sets:
+        with progress_bar(f"check {each.root.name}") as told:
+            surveys.append(survey(each, told))
     duplicates = find_duplicates(*sets)
-    warnings = [*_notes(tiles, classes), *duplicates.warnings]
+    touching = of_one_slide(sets, [found.borders for found in surveys])
+    classes = surveys[0].classes
+    warnings = [*_notes(tiles, classes), *duplicates.warnings, *touching.warnings]
     if as_json:
-        show_json({**_facts(tiles, classes), "duplicates": vars(duplicates), "warnings": warnings})
+        facts = {"duplicates": vars(duplicates), "touching": touching.counts, "warnings": warnings}
+        show_json({**_facts(tiles, classes), **facts})
     else:
         show(_table(tiles, classes))
         for line in warnings:
@@ -78,8 +87,10 @@ def check(
     for other in sets[1:]:
         refuse_shared_cases(tiles, other)
     duplicates.refuse_contradictions()
-    if broken := [why for entry in classes for _, why in entry.broken]:
-        raise InputError(f"{folder}: {len(broken)} of {len(tiles)} images cannot be used: {list_some(broken)}")
+    for each, found in zip(sets, surveys, strict=True):
+        if found.broken:
+            many = f"{len(found.broken)} of {len(each)} images cannot be used"
+            raise InputError(f"{each.root}: {many}: {list_some(found.broken)}")
 
 
 def _notes(tiles: FolderSet, classes: tuple[ClassSurvey, ...]) -> list[str]:
