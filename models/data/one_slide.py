@@ -17,7 +17,7 @@ Pairs = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class OneSlide:
-    """Pairs of tiles that touch, each named <folder>/<class>/<file>: within one set, in two sets, of two cases.
+    """Pairs of tiles that touch, each named <folder>/<class>/<file>: within the first set, across sets, of two cases.
 
     known: whether the cases of the first set are.
     """
@@ -54,13 +54,16 @@ class OneSlide:
 
 
 def of_one_slide(sets: Sequence[FolderSet], borders: Sequence[NDArray[np.uint8]]) -> OneSlide:
-    """Look for tiles that touch, in one set or in several. borders: of each set, see `borders_of`."""
+    """Look for tiles that touch, within the first set and across all. borders: of each set, see `borders_of`."""
     homes = [(tiles, index) for tiles in sets for index in range(len(tiles))]
     found: dict[str, list[tuple[str, str]]] = {"within": [], "across": [], "cases": []}
     for pair in find_touching(np.concatenate(list(borders))):
         (one, first), (other, second) = (homes[i] for i in pair)
         named = _name(one, first), _name(other, second)
-        found["within" if one is other else "across"].append(named)
+        if one is not other:
+            found["across"].append(named)
+        elif one is sets[0]:
+            found["within"].append(named)
         if one.groups is not None and other.groups is not None and one.groups[first] != other.groups[second]:
             found["cases"].append(named)
     return OneSlide(**{kind: tuple(pairs) for kind, pairs in found.items()}, known=sets[0].groups is not None)

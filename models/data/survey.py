@@ -63,7 +63,7 @@ def survey(tiles: FolderSet, progress: Callable[[float], None] = lambda _: None)
 
 
 def _class(tiles: FolderSet, number: int, found: Sequence[tuple[Size | None, str]]) -> ClassSurvey:
-    members, keys = np.flatnonzero(tiles.labels == number), tiles.keys
+    members, keys = np.flatnonzero(tiles.labels == number).tolist(), tiles.keys
     sizes = Counter(size for size, _ in (found[i] for i in members) if size is not None)
     broken = tuple((keys[i], found[i][1]) for i in members if found[i][0] is None)
     return ClassSurvey(tiles.classes[number], len(members), dict(sizes.most_common()), broken)
