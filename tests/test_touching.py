@@ -49,7 +49,8 @@ def jpeg(tile: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
 
 
 def pairs_among(tiles: list[NDArray[np.uint8]]) -> set[tuple[int, int]]:
-    return {(int(a), int(b)) for a, b in find_touching(np.stack([borders_of(tile) for tile in tiles]))}
+    borders = np.stack([borders_of(tile) for tile in tiles])
+    return {(int(a), int(b)) for a, b in find_touching(borders, np.zeros(len(tiles), np.int64))}
 
 
 def test_borders_are_read_in_one_direction_and_have_one_length() -> None:
@@ -84,6 +85,14 @@ def test_every_second_tile_touches_none() -> None:
     tiles, cols = cut(scene(3, 16, 16)), 16
     apart = [tile for i, tile in enumerate(tiles) if (i // cols + i % cols) % 2 == 0]
     assert pairs_among(apart) == set()
+
+
+def test_tiles_of_two_classes_are_not_compared() -> None:
+    borders = np.stack([borders_of(tile) for tile in cut(scene(0))])
+    labels = np.arange(len(borders)) // (len(borders) // 2)
+    found = find_touching(borders, labels)
+    assert len(found)
+    assert np.array_equal(labels[found[:, 0]], labels[found[:, 1]])
 
 
 def test_a_mirrored_copy_touches_its_original() -> None:

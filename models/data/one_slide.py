@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,11 +53,20 @@ class OneSlide:
         return tuple(said)
 
 
-def of_one_slide(sets: Sequence[FolderSet], borders: Sequence[NDArray[np.uint8]]) -> OneSlide:
-    """Look for tiles that touch, within the first set and across all. borders: of each set, see `borders_of`."""
+def of_one_slide(
+    sets: Sequence[FolderSet],
+    borders: Sequence[NDArray[np.uint8]],
+    progress: Callable[[float], None] = lambda _: None,
+) -> OneSlide:
+    """Look for tiles that touch, within the first set and across all. borders: of each set, see `borders_of`.
+
+    progress: told the share done.
+    """
     homes = [(tiles, index) for tiles in sets for index in range(len(tiles))]
     found: dict[str, list[tuple[str, str]]] = {"within": [], "across": [], "cases": []}
-    for pair in find_touching(np.concatenate(list(borders))):
+    classes = {name: number for number, name in enumerate(sorted({name for tiles in sets for name in tiles.classes}))}
+    labels = np.concatenate([np.array([classes[name] for name in tiles.classes])[tiles.labels] for tiles in sets])
+    for pair in find_touching(np.concatenate(list(borders)), labels, progress):
         (one, first), (other, second) = (homes[i] for i in pair)
         named = _name(one, first), _name(other, second)
         if one is not other:

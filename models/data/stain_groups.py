@@ -52,8 +52,7 @@ def grouped_by_stain(tiles: FolderSet, progress: Callable[[float], None] = lambd
             f"{tiles.root}: its cases are known, and better than groups by stain; set train.group_by: case"
         )
     colours, borders = _looks(tiles, progress)
-    touching = find_touching(borders)
-    touching = touching[tiles.labels[touching[:, 0]] == tiles.labels[touching[:, 1]]]
+    touching = find_touching(borders, tiles.labels)
     colours = _without_tissue(scale(colours), touching)
     pieces = _pieces(touching, len(tiles))
     groups = np.empty(len(tiles), object)

@@ -8,7 +8,6 @@ border is also held against others that are shifted by half their length, where 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -25,14 +24,6 @@ _MOST_STEP = 15.0  # grey levels between the mean colours of two borders
 _VALUES_AT_ONCE = 16_000_000  # likenesses held at a time: 64 MB
 
 
-@dataclass(frozen=True, eq=False)
-class Described:
-    """Borders as they are compared. detail: (n, SAMPLES * 3) float32; colour: (n, 3) mean, grey levels."""
-
-    detail: NDArray[np.float32]
-    colour: NDArray[np.float32]
-
-
 def borders_of(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(h, w, 3) RGB → (4, SAMPLES, 3): its right and left from top to bottom, its bottom and top from left to right."""
     sides = (pixels[:, -1], pixels[:, 0], pixels[-1], pixels[0])
@@ -40,23 +31,27 @@ def borders_of(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.concatenate(drawn).astype(np.uint8)
 
 
-def find_touching(borders: NDArray[np.uint8], progress: Callable[[float], None] = lambda _: None) -> NDArray[np.int64]:
+def find_touching(
+    borders: NDArray[np.uint8], labels: NDArray[np.int64], progress: Callable[[float], None] = lambda _: None
+) -> NDArray[np.int64]:
     """(k, 2) indices of tiles that touch, the left or upper one first; of 100 pairs, 2 at most should be chance.
 
-    borders: (n, 4, SAMPLES, 3), see `borders_of`. Two borders make a pair where each is the other's best. A mirrored
+    borders: (n, 4, SAMPLES, 3), see `borders_of`. labels: (n,) classes; tiles of two are not held against each other,
+    since time goes with the square of their number. Two borders make a pair where each is the other's best. A mirrored
     copy touches what it is a copy of. Tiles that overlap are not found, and less than 50 pairs cannot be told from
-    chance: there are none then. progress: told the share done; time goes with n².
+    chance: there are none then. progress: told the share done.
     """
-    pairs, likeness, chance = [], [], []
-    for number, (one, other) in enumerate(_SIDES):
-        first = _described(borders[:, one])
-        found, alike = _mutual(first, _described(borders[:, other]))
-        progress((2 * number + 1) / 4)
-        _, by_chance = _mutual(first, _described(np.roll(borders[:, other], SAMPLES // 2, axis=1)))
-        progress((2 * number + 2) / 4)
-        pairs.append(found)
-        likeness.append(alike)
-        chance.append(by_chance)
+    pairs, likeness, chance = [np.empty((0, 2), np.int64)], [np.empty(0, np.float32)], [np.empty(0, np.float32)]
+    classes = np.unique(labels)
+    for number, label in enumerate(classes):
+        members = np.flatnonzero(labels == label)
+        for one, other in _SIDES:
+            first, second = borders[members, one], borders[members, other]
+            found, alike = _mutual(first, second)
+            pairs.append(members[found])
+            likeness.append(alike)
+            chance.append(_mutual(first, np.roll(second, SAMPLES // 2, axis=1))[1])
+        progress((number + 1) / len(classes))
     every = np.concatenate(likeness)
     return np.concatenate(pairs)[every >= _least_likeness(every, np.concatenate(chance))]
 
@@ -72,34 +67,34 @@ def _least_likeness(found: NDArray[np.float32], chance: NDArray[np.float32]) -> 
     return float(ordered[good[-1]]) if len(good) else float("inf")
 
 
-def _described(borders: NDArray[np.uint8]) -> Described:
-    """Fine detail of unit length, shorter where there is little of it."""
-    values = borders.astype(np.float32)
-    detail = (values - gaussian_filter1d(values, _BLUR, axis=1)).reshape(len(values), -1)
-    detail -= detail.mean(axis=1, keepdims=True)
-    least = _LEAST_DETAIL * np.sqrt(detail.shape[1])
-    return Described(detail / np.maximum(np.linalg.norm(detail, axis=1, keepdims=True), least), values.mean(axis=1))
-
-
-def _mutual(first: Described, second: Described) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def _mutual(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """(k, 2) tiles of which the first's border and the second's like each other best, and (k,) how much: above 0, to 1.
 
-    In blocks of rows, so that memory does not go with the square of the tiles.
+    first, second: (n, SAMPLES, 3). In blocks of rows, so that memory does not go with the square of the tiles.
     """
-    count = len(first.detail)
+    count, rows, columns = len(first), _detail(first), _detail(second)
     of_first = np.zeros(count, np.int64)
     of_second, alike = np.zeros(count, np.int64), np.zeros(count, np.float32)
     step = max(1, _VALUES_AT_ONCE // count)
     for start in range(0, count, step):
-        rows = slice(start, min(count, start + step))
-        block = first.detail[rows] @ second.detail.T
-        for channel in range(3):
-            block[np.abs(first.colour[rows, None, channel] - second.colour[None, :, channel]) > _MOST_STEP] = 0
-        block[np.arange(block.shape[0]), np.arange(rows.start, rows.stop)] = 0  # a tile does not touch itself
-        of_first[rows] = block.argmax(axis=1)
+        block = rows[start : start + step] @ columns.T
+        here = np.arange(len(block))
+        block[here, here + start] = 0  # a tile does not touch itself
+        of_first[start : start + step] = block.argmax(axis=1)
         best = block.argmax(axis=0)
         values = block[best, np.arange(count)]
         better = values > alike
         of_second[better], alike[better] = best[better] + start, values[better]
-    mutual = np.flatnonzero((of_first[of_second] == np.arange(count)) & (alike > 0))
-    return np.column_stack([of_second[mutual], mutual]), alike[mutual]
+    mutual = (of_first[of_second] == np.arange(count)) & (alike > 0)
+    colours = first.mean(axis=1)[of_second] - second.mean(axis=1)
+    places = np.flatnonzero(mutual & (np.abs(colours).max(axis=1) <= _MOST_STEP))
+    return np.column_stack([of_second[places], places]), alike[places]
+
+
+def _detail(borders: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(n, SAMPLES * 3) what is fine in each border, of unit length; shorter where there is little of it."""
+    values = borders.astype(np.float32)
+    detail = (values - gaussian_filter1d(values, _BLUR, axis=1)).reshape(len(values), -1)
+    detail -= detail.mean(axis=1, keepdims=True)
+    least = _LEAST_DETAIL * np.sqrt(detail.shape[1])
+    return np.asarray(detail / np.maximum(np.linalg.norm(detail, axis=1, keepdims=True), least), np.float32)

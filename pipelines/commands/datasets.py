@@ -74,7 +74,8 @@ def check(
         with progress_bar(f"check {each.root.name}") as told:
             surveys.append(survey(each, told))
     duplicates = find_duplicates(*sets)
-    touching = of_one_slide(sets, [found.borders for found in surveys])
+    with progress_bar("look for tiles that touch") as told:
+        touching = of_one_slide(sets, [found.borders for found in surveys], told)
     classes = surveys[0].classes
     warnings = [*_notes(tiles, classes), *duplicates.warnings, *touching.warnings]
     if as_json:
