@@ -193,6 +193,16 @@ def test_files_that_differ_outside_their_middle_are_not_the_same(folder: Path) -
     assert find_duplicates(read_folder(folder, 0.5)).classes == ()
 
 
+def test_raw_tiles_of_the_same_names_and_sizes_are_another_data_set(tmp_path: Path) -> None:
+    """As NCT-CRC-HE-100K and its -NONORM are."""
+    for name, value in (("normalised", 120), ("as-scanned", 121)):
+        save(tmp_path / name / "TUM" / "a.tif", np.full((224, 224, 3), value, np.uint8))
+    one, other = (read_folder(tmp_path / name, 0.5) for name in ("normalised", "as-scanned"))
+    assert one.paths[0].stat().st_size == other.paths[0].stat().st_size
+    assert one.fingerprint() != other.fingerprint()
+    assert one.fingerprint() == read_folder(tmp_path / "normalised", 0.5).fingerprint()
+
+
 # --- the survey
 
 

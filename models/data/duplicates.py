@@ -9,10 +9,8 @@ from pathlib import Path
 
 from models.data.folders import FolderSet
 from models.data.sets import list_some
-from wsi.digest import sha256_of
+from wsi.digest import middle_of, sha256_of
 from wsi.errors import InputError
-
-_PROBE_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ def find_duplicates(*sets: FolderSet) -> Duplicates:
         return sets[image[0]].paths[image[1]]
 
     groups = _alike([images], lambda image: path(image).stat().st_size)
-    groups = _alike(groups, lambda image: _middle(path(image)))
+    groups = _alike(groups, lambda image: middle_of(path(image)))
     groups = _alike(groups, lambda image: sha256_of(path(image)))
     found: dict[str, list[tuple[str, ...]]] = {"classes": [], "sets": [], "within": []}
     for group in groups:
@@ -77,12 +75,6 @@ def _alike(
             by_key[key(image)].append(image)
         parted += [alike for alike in by_key.values() if len(alike) > 1]
     return parted
-
-
-def _middle(path: Path) -> bytes:
-    with path.open("rb") as stream:
-        stream.seek(max(0, path.stat().st_size // 2 - _PROBE_BYTES // 2))
-        return stream.read(_PROBE_BYTES)
 
 
 def _named(groups: Iterable[tuple[str, ...]]) -> str:
