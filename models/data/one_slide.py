@@ -10,27 +10,34 @@ from numpy.typing import NDArray
 
 from models.data.folders import FolderSet
 from models.data.sets import list_some
-from models.data.touching import find_touching
+from models.data.touching import Borders, touching_across, touching_within
 
-Pairs = tuple[tuple[str, str], ...]
+_REACH = "of classes of one name, cut edge to edge, and 20 pairs or more"
 
 
 @dataclass(frozen=True)
 class OneSlide:
-    """Pairs of tiles that touch, each named <folder>/<class>/<file>: within the first set, across sets, of two cases.
+    """Pairs of tiles that touch, each pair named <folder>/<class>/<file>.
 
-    known: whether the cases of the first set are.
+    within: in the training set; across: one in training, one in test (None: there is no test set); cases: within, but
+    of two cases (None: cases are not known).
     """
 
-    within: Pairs
-    across: Pairs
-    cases: Pairs
-    known: bool
+    within: tuple[str, ...]
+    across: tuple[str, ...] | None
+    cases: tuple[str, ...] | None
 
     @property
-    def counts(self) -> dict[str, int]:
-        """How many of each kind."""
-        return {"within": len(self.within), "across": len(self.across), "two_cases": len(self.cases)}
+    def counts(self) -> dict[str, int | None]:
+        """How many of each kind; None where nothing was asked."""
+        kinds = {"within": self.within, "across": self.across, "two_cases": self.cases}
+        return {kind: None if pairs is None else len(pairs) for kind, pairs in kinds.items()}
+
+    @property
+    def told(self) -> str:
+        """What was found, and what would be."""
+        across = "" if self.across is None else f", {len(self.across):,} between it and the test set"
+        return f"tiles that touch: {len(self.within):,} pairs{across} (found are those {_REACH})"
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -39,13 +46,14 @@ class OneSlide:
         if self.across:
             said.append(
                 f"{len(self.across)} pairs of tiles touch across the two sets, so slides that are trained on are "
-                f"tested on: {_named(self.across)}"
+                f"tested on: {list_some(self.across)}"
             )
         if self.cases:
             said.append(
-                f"{len(self.cases)} pairs of tiles touch and are of two cases, so a case is wrong: {_named(self.cases)}"
+                f"{len(self.cases)} pairs of tiles touch and are of two cases, so case ids are wrong: "
+                f"{list_some(self.cases)}"
             )
-        if self.within and not self.known:
+        if self.within and self.cases is None:
             said.append(
                 f"{len(self.within)} pairs of tiles touch, so each pair is of one slide, and a split by tile parts "
                 "many of them; name the cases, or guess them with train.group_by: stain"
@@ -54,33 +62,29 @@ class OneSlide:
 
 
 def of_one_slide(
-    sets: Sequence[FolderSet],
-    borders: Sequence[NDArray[np.uint8]],
-    progress: Callable[[float], None] = lambda _: None,
+    sets: Sequence[FolderSet], borders: Sequence[Borders], progress: Callable[[float], None] = lambda _: None
 ) -> OneSlide:
-    """Look for tiles that touch, within the first set and across all. borders: of each set, see `borders_of`.
+    """Look for tiles that touch within the first set, and between it and the second, if there is one.
 
-    progress: told the share done.
+    borders: of each set, see `borders_of`. progress: told the share done.
     """
-    homes = [(tiles, index) for tiles in sets for index in range(len(tiles))]
-    found: dict[str, list[tuple[str, str]]] = {"within": [], "across": [], "cases": []}
-    classes = {name: number for number, name in enumerate(sorted({name for tiles in sets for name in tiles.classes}))}
-    labels = np.concatenate([np.array([classes[name] for name in tiles.classes])[tiles.labels] for tiles in sets])
-    for pair in find_touching(np.concatenate(list(borders)), labels, progress):
-        (one, first), (other, second) = (homes[i] for i in pair)
-        named = _name(one, first), _name(other, second)
-        if one is not other:
-            found["across"].append(named)
-        elif one is sets[0]:
-            found["within"].append(named)
-        if one.groups is not None and other.groups is not None and one.groups[first] != other.groups[second]:
-            found["cases"].append(named)
-    return OneSlide(**{kind: tuple(pairs) for kind, pairs in found.items()}, known=sets[0].groups is not None)
+    first, part = sets[0], 1 / len(sets)
+    names = sorted({name for tiles in sets for name in tiles.classes})
+    labels = [np.array([names.index(name) for name in tiles.classes])[tiles.labels] for tiles in sets]
+    within = touching_within(borders[0], labels[0], lambda share: progress(share * part))
+    cases = across = None
+    if first.groups is not None:
+        case = np.unique(first.groups, return_inverse=True)[1]
+        cases = _named(within.touching(lambda pairs: case[pairs[:, 0]] != case[pairs[:, 1]]), first, first)
+    for second, seen, numbers in zip(sets[1:], borders[1:], labels[1:], strict=True):
+        found = touching_across(borders[0], labels[0], seen, numbers, lambda share: progress(part + share * part))
+        across = _named(found.touching(), first, second)
+    return OneSlide(_named(within.touching(), first, first), across, cases)
+
+
+def _named(pairs: NDArray[np.int64], one: FolderSet, other: FolderSet) -> tuple[str, ...]:
+    return tuple(f"{_name(one, first)} - {_name(other, second)}" for first, second in pairs)
 
 
 def _name(tiles: FolderSet, index: int) -> str:
     return "/".join(tiles.paths[index].parts[-3:])
-
-
-def _named(pairs: Pairs) -> str:
-    return list_some([" - ".join(pair) for pair in pairs])

@@ -1,13 +1,15 @@
 """Tiles that touch: where one ends the other goes on. Such tiles are of one slide, whatever their names say.
 
 Public sets of tiles seldom name patients, but are often cut edge to edge, so that the last column of one tile and the
-first of its neighbour show the same cells. How alike two borders are by chance is measured on the set itself: each
-border is also held against others that are shifted by half their length, where no picture can go on.
+first of its neighbour show the same cells. Two borders are a pair where each is the other's best, and by far: padding,
+round masks or the blocks of a JPEG make a border like many others, and only what goes on is like one alone. How far is
+far by chance is measured on the set itself, on sides that cannot go on in one another since they meet at a corner.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -17,11 +19,16 @@ from scipy.ndimage import gaussian_filter1d
 SAMPLES = 112  # of a border, whatever its length
 _RIGHT, _LEFT, _BOTTOM, _TOP = range(4)
 _SIDES = ((_RIGHT, _LEFT), (_BOTTOM, _TOP))
-_FALSE = 0.02  # share of the pairs found that may be chance
+_CORNER = {_RIGHT: _TOP, _LEFT: _BOTTOM, _BOTTOM: _LEFT, _TOP: _RIGHT}
+_FALSE = 0.05  # share of the pairs found that may be chance
 _BLUR = 4.0  # samples; what is coarser than that many is alike in all tiles of one stain, and is left out
 _LEAST_DETAIL = 2.0  # grey levels; a border with less, such as glass, is like no other
+_LEAST_MARGIN = 0.1  # of likeness, best over second best; equal padding of many tiles reaches half of it
 _MOST_STEP = 15.0  # grey levels between the mean colours of two borders
 _VALUES_AT_ONCE = 16_000_000  # likenesses held at a time: 64 MB
+
+Borders = NDArray[np.uint8]  # (n, 4, SAMPLES, 3), see `borders_of`
+Progress = Callable[[float], None]
 
 
 def borders_of(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -31,64 +38,144 @@ def borders_of(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.concatenate(drawn).astype(np.uint8)
 
 
-def find_touching(
-    borders: NDArray[np.uint8], labels: NDArray[np.int64], progress: Callable[[float], None] = lambda _: None
-) -> NDArray[np.int64]:
-    """(k, 2) indices of tiles that touch, the left or upper one first; of 100 pairs, 2 at most should be chance.
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Tiles with borders that are each other's best. tiles: (k, 2) indices; margin: (k,) over the second best."""
 
-    borders: (n, 4, SAMPLES, 3), see `borders_of`. labels: (n,) classes; tiles of two are not held against each other,
-    since time goes with the square of their number. Two borders make a pair where each is the other's best. A mirrored
-    copy touches what it is a copy of. Tiles that overlap are not found, and less than 50 pairs cannot be told from
-    chance: there are none then. progress: told the share done.
+    tiles: NDArray[np.int64]
+    margin: NDArray[np.float32]
+
+    def among(self, chosen: NDArray[np.bool_]) -> Pairs:
+        """Those that are `chosen`, (k,)."""
+        return Pairs(self.tiles[chosen], self.margin[chosen])
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Pairs that may touch, and, to tell chance by, pairs of sides that cannot."""
+
+    found: Pairs
+    chance: Pairs
+
+    def touching(self, chosen: Callable[[NDArray[np.int64]], NDArray[np.bool_]] | None = None) -> NDArray[np.int64]:
+        """(k, 2) tiles that touch: of 100 pairs, 5 at most should be chance, so that less than 20 are none.
+
+        chosen: (k, 2) pairs → (k,) which of them are asked about; chance is then told by such pairs alone, since what
+        is rare may be chance altogether. One more is counted as chance than was seen (Elias and Gygi 2007,
+        target-decoy search).
+        """
+        found, chance = self.found, self.chance
+        if chosen is not None:
+            found, chance = found.among(chosen(found.tiles)), chance.among(chosen(chance.tiles))
+        order = np.argsort(-found.margin, kind="stable")
+        false = len(chance.margin) - np.searchsorted(np.sort(chance.margin), found.margin[order], side="left")
+        good = np.flatnonzero((false + 1) / np.arange(1, len(order) + 1) <= _FALSE)
+        return found.tiles[order[: good[-1] + 1 if len(good) else 0]]
+
+
+def touching_within(borders: Borders, labels: NDArray[np.int64], progress: Progress = lambda _: None) -> Candidates:
+    """Candidates among the tiles of a set, the left or upper tile first.
+
+    labels: (n,) classes; tiles of two are not held against each other, since time goes with the square of their number.
+    A mirrored copy touches what it is a copy of. progress: told the share done.
     """
-    pairs, likeness, chance = [np.empty((0, 2), np.int64)], [np.empty(0, np.float32)], [np.empty(0, np.float32)]
-    classes = np.unique(labels)
-    for number, label in enumerate(classes):
+    return _candidates(borders, labels, None, None, _SIDES, progress)
+
+
+def touching_across(
+    borders: Borders,
+    labels: NDArray[np.int64],
+    others: Borders,
+    other_labels: NDArray[np.int64],
+    progress: Progress = lambda _: None,
+) -> Candidates:
+    """Candidates of one tile of a set and one of another: indices into the first and into the second.
+
+    labels: as of `touching_within`, numbered alike in both sets.
+    """
+    both_ways = (*_SIDES, *((other, one) for one, other in _SIDES))
+    return _candidates(borders, labels, others, other_labels, both_ways, progress)
+
+
+def _candidates(
+    borders: Borders,
+    labels: NDArray[np.int64],
+    others: Borders | None,
+    other_labels: NDArray[np.int64] | None,
+    sides: tuple[tuple[int, int], ...],
+    progress: Progress,
+) -> Candidates:
+    """others, other_labels: None for the set itself."""
+    found, chance = [_NONE], [_NONE]
+    seen = borders if others is None else others
+    work = [(label, one, other) for label in np.unique(labels) for one, other in sides]
+    for number, (label, one, other) in enumerate(work):
         members = np.flatnonzero(labels == label)
-        for one, other in _SIDES:
-            first, second = borders[members, one], borders[members, other]
-            found, alike = _mutual(first, second)
-            pairs.append(members[found])
-            likeness.append(alike)
-            chance.append(_mutual(first, np.roll(second, SAMPLES // 2, axis=1))[1])
-        progress((number + 1) / len(classes))
-    every = np.concatenate(likeness)
-    return np.concatenate(pairs)[every >= _least_likeness(every, np.concatenate(chance))]
+        partners = members if other_labels is None else np.flatnonzero(other_labels == label)
+        for kind, side in ((found, other), (chance, _CORNER[one])):
+            best = _mutual(borders[members, one], seen[partners, side], itself=others is None)
+            kind.append(Pairs(np.column_stack([members[best.tiles[:, 0]], partners[best.tiles[:, 1]]]), best.margin))
+        progress((number + 1) / len(work))
+    return Candidates(_joined(found), _joined(chance))
 
 
-def _least_likeness(found: NDArray[np.float32], chance: NDArray[np.float32]) -> float:
-    """From which likeness on at most the share `_FALSE` is expected to be chance; infinite where there is no such.
+_NONE = Pairs(np.empty((0, 2), np.int64), np.empty(0, np.float32))
 
-    Counted against what cannot be true, one more than was seen (Elias and Gygi 2007, target-decoy search).
+
+def _joined(parts: list[Pairs]) -> Pairs:
+    return Pairs(np.concatenate([part.tiles for part in parts]), np.concatenate([part.margin for part in parts]))
+
+
+def _mutual(first: NDArray[np.uint8], second: NDArray[np.uint8], *, itself: bool) -> Pairs:
+    """Of (n, SAMPLES, 3) and (m, SAMPLES, 3) borders, those that like each other best.
+
+    itself: both are of the same tiles, and a tile does not touch itself. In blocks of rows, so that memory does not go
+    with n × m.
     """
-    ordered = np.sort(found)[::-1]
-    false = len(chance) - np.searchsorted(np.sort(chance), ordered, side="left")
-    good = np.flatnonzero((false + 1) / np.arange(1, len(ordered) + 1) <= _FALSE)
-    return float(ordered[good[-1]]) if len(good) else float("inf")
-
-
-def _mutual(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """(k, 2) tiles of which the first's border and the second's like each other best, and (k,) how much: above 0, to 1.
-
-    first, second: (n, SAMPLES, 3). In blocks of rows, so that memory does not go with the square of the tiles.
-    """
-    count, rows, columns = len(first), _detail(first), _detail(second)
-    of_first = np.zeros(count, np.int64)
-    of_second, alike = np.zeros(count, np.int64), np.zeros(count, np.float32)
-    step = max(1, _VALUES_AT_ONCE // count)
-    for start in range(0, count, step):
+    rows, columns = _detail(first), _detail(second)
+    if not len(rows) or not len(columns):
+        return _NONE
+    of_rows, of_columns = _Best.of(len(rows)), _Best.of(len(columns))
+    step = max(1, _VALUES_AT_ONCE // len(columns))
+    for start in range(0, len(rows), step):
         block = rows[start : start + step] @ columns.T
-        here = np.arange(len(block))
-        block[here, here + start] = 0  # a tile does not touch itself
-        of_first[start : start + step] = block.argmax(axis=1)
-        best = block.argmax(axis=0)
-        values = block[best, np.arange(count)]
-        better = values > alike
-        of_second[better], alike[better] = best[better] + start, values[better]
-    mutual = (of_first[of_second] == np.arange(count)) & (alike > 0)
-    colours = first.mean(axis=1)[of_second] - second.mean(axis=1)
-    places = np.flatnonzero(mutual & (np.abs(colours).max(axis=1) <= _MOST_STEP))
-    return np.column_stack([of_second[places], places]), alike[places]
+        if itself:
+            here = np.arange(len(block))
+            block[here, here + start] = 0
+        of_rows.see(slice(start, start + step), block, 0)
+        of_columns.see(slice(None), block.T, start)
+    mutual = of_rows.place[of_columns.place] == np.arange(len(columns))
+    margin = of_columns.value - np.maximum(of_rows.second[of_columns.place], of_columns.second)
+    apart = np.abs(first.mean(axis=1)[of_columns.place] - second.mean(axis=1)).max(axis=1)
+    places = np.flatnonzero(mutual & (margin >= _LEAST_MARGIN) & (apart <= _MOST_STEP))
+    return Pairs(np.column_stack([of_columns.place[places], places]), margin[places])
+
+
+@dataclass(frozen=True, eq=False)
+class _Best:
+    """Of each border, which other is most like it, how much (above 0, to 1), and how much the second best is."""
+
+    place: NDArray[np.int64]
+    value: NDArray[np.float32]
+    second: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, count: int) -> _Best:
+        """Of `count` borders that have seen no other yet."""
+        return cls(np.zeros(count, np.int64), np.zeros(count, np.float32), np.zeros(count, np.float32))
+
+    def see(self, own: slice, likeness: NDArray[np.float32], start: int) -> None:
+        """likeness: (borders `own`, others from `start` on); left as it was."""
+        here = np.arange(len(likeness))
+        best = likeness.argmax(axis=1)
+        value = likeness[here, best]
+        likeness[here, best] = 0
+        second = likeness.max(axis=1)
+        likeness[here, best] = value
+        better = value > self.value[own]
+        self.second[own] = np.maximum(np.maximum(self.second[own], second), np.minimum(self.value[own], value))
+        self.place[own] = np.where(better, best + start, self.place[own])
+        self.value[own] = np.maximum(self.value[own], value)
 
 
 def _detail(borders: NDArray[np.uint8]) -> NDArray[np.float32]:

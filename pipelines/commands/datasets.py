@@ -83,6 +83,7 @@ def check(
         show_json({**_facts(tiles, classes), **facts})
     else:
         show(_table(tiles, classes))
+        show(touching.told)
         for line in warnings:
             err.print(f"warning: {line}")
     for other in sets[1:]:
