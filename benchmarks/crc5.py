@@ -24,7 +24,8 @@ _SEEDS = (0, 1, 2)
 def measure() -> list[Figure]:
     """`crc5.accuracy`: mean of the seeds; [] where there are no tiles.
 
-    An hour on 2 cores; goes on where it was stopped. Each model's folder keeps its settings, curve and wall time.
+    An hour and a half on 2 cores; goes on where it was stopped. Each model's folder keeps its settings, curve and
+    wall time.
     """
     data = os.environ.get("TESELA_TEST_DATA")
     if not data or not Path(data, "tiles", "crc5").is_dir():

@@ -8,7 +8,7 @@ far by chance is measured on the set itself, on sides that cannot go on in one a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -28,6 +28,8 @@ _MOST_STEP = 15.0  # grey levels between the mean colours of two borders
 _VALUES_AT_ONCE = 16_000_000  # likenesses held at a time: 64 MB
 
 Borders = NDArray[np.uint8]  # (n, 4, SAMPLES, 3), see `borders_of`
+Seen = tuple[Borders, NDArray[np.int64]]  # and (n,) labels
+Sides = tuple[int, int]
 Progress = Callable[[float], None]
 
 
@@ -77,9 +79,10 @@ def touching_within(borders: Borders, labels: NDArray[np.int64], progress: Progr
     """Candidates among the tiles of a set, the left or upper tile first.
 
     labels: (n,) classes; tiles of two are not held against each other, since time goes with the square of their number.
-    A mirrored copy touches what it is a copy of. progress: told the share done.
+    A mirrored copy touches what it is a copy of; of tiles that are there twice no partner stands out, and none is
+    found. progress: told the share done.
     """
-    return _candidates(borders, labels, None, None, _SIDES, progress)
+    return _candidates((borders, labels), (borders, labels), _SIDES, progress, itself=True)
 
 
 def touching_across(
@@ -94,26 +97,17 @@ def touching_across(
     labels: as of `touching_within`, numbered alike in both sets.
     """
     both_ways = (*_SIDES, *((other, one) for one, other in _SIDES))
-    return _candidates(borders, labels, others, other_labels, both_ways, progress)
+    return _candidates((borders, labels), (others, other_labels), both_ways, progress, itself=False)
 
 
-def _candidates(
-    borders: Borders,
-    labels: NDArray[np.int64],
-    others: Borders | None,
-    other_labels: NDArray[np.int64] | None,
-    sides: tuple[tuple[int, int], ...],
-    progress: Progress,
-) -> Candidates:
-    """others, other_labels: None for the set itself."""
+def _candidates(first: Seen, second: Seen, sides: Sequence[Sides], progress: Progress, *, itself: bool) -> Candidates:
+    """itself: both are the same tiles."""
     found, chance = [_NONE], [_NONE]
-    seen = borders if others is None else others
-    work = [(label, one, other) for label in np.unique(labels) for one, other in sides]
+    work = [(label, one, other) for label in np.unique(first[1]) for one, other in sides]
     for number, (label, one, other) in enumerate(work):
-        members = np.flatnonzero(labels == label)
-        partners = members if other_labels is None else np.flatnonzero(other_labels == label)
+        members, partners = (np.flatnonzero(labels == label) for _, labels in (first, second))
         for kind, side in ((found, other), (chance, _CORNER[one])):
-            best = _mutual(borders[members, one], seen[partners, side], itself=others is None)
+            best = _mutual(first[0][members, one], second[0][partners, side], itself=itself)
             kind.append(Pairs(np.column_stack([members[best.tiles[:, 0]], partners[best.tiles[:, 1]]]), best.margin))
         progress((number + 1) / len(work))
     return Candidates(_joined(found), _joined(chance))
