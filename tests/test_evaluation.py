@@ -363,7 +363,7 @@ def test_a_model_that_always_says_one_class_gets_all_its_warnings() -> None:
     assert "class c: never predicted, though 10 tiles are of it" in said
     assert "accuracy 0.600 is no better than always naming the largest class (0.600)" in said
     assert "colour histogram does better: balanced accuracy 1.000 against the model's 0.333" in said
-    assert "off by 0.40 on average (ECE, no temperature was fitted)" in said
+    assert "off by 0.40 on average (ECE at temperature 1.00)" in said
     assert "balanced accuracy 0.333, far below validation's 0.900" in said
     assert "no case ids" in said
     assert found["baselines"][0]["margin"] == pytest.approx(-2 / 3)

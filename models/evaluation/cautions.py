@@ -17,8 +17,10 @@ def cautions(found: dict[str, Any], validation: float | None) -> list[str]:
     said = [_baseline(entry, found) for entry in found["baselines"] if not entry["beaten"]]
     ece, temperature = found["calibration"]["ece_after"], found["calibration"]["temperature"]
     if ece > BAD_ECE:
-        how = "no temperature was fitted" if temperature == 1 else f"at temperature {temperature:.2f}"
-        said.append(f"probabilities are off by {ece:.2f} on average (ECE, {how}): do not read them as probabilities")
+        said.append(
+            f"probabilities are off by {ece:.2f} on average (ECE at temperature {temperature:.2f}): "
+            "do not read them as probabilities"
+        )
     balanced = found["balanced_accuracy"]
     if validation is not None and balanced < validation - FAR_BELOW:
         said.append(
