@@ -111,6 +111,14 @@ def test_tiles_of_two_sets_are_found_although_each_has_better_partners_in_its_ow
     assert len(as_set(found) - truth) <= 0.05 * len(found)
 
 
+def test_a_class_may_be_in_one_set_only() -> None:
+    borders, labels = seen_of(cut(scene(2)))
+    alone = np.arange(len(labels)) % 2
+    found = touching_across(borders, alone, borders, labels + 1).touching()
+    assert len(found)
+    assert set(alone[found[:, 0]]) == {1}
+
+
 def test_a_mirrored_copy_touches_its_original() -> None:
     tiles = spots(SIDE, 64)
     count = len(tiles)

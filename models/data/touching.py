@@ -126,9 +126,9 @@ def _mutual(first: NDArray[np.uint8], second: NDArray[np.uint8], *, itself: bool
     itself: both are of the same tiles, and a tile does not touch itself. In blocks of rows, so that memory does not go
     with n × m.
     """
-    rows, columns = _detail(first), _detail(second)
-    if not len(rows) or not len(columns):
+    if not len(first) or not len(second):
         return _NONE
+    rows, columns = _detail(first), _detail(second)
     of_rows, of_columns = _Best.of(len(rows)), _Best.of(len(columns))
     step = max(1, _VALUES_AT_ONCE // len(columns))
     for start in range(0, len(rows), step):
