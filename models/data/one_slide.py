@@ -12,7 +12,7 @@ from models.data.folders import FolderSet
 from models.data.sets import list_some
 from models.data.touching import Borders, touching_across, touching_within
 
-_REACH = "of classes of one name, cut edge to edge, and 20 pairs or more"
+_REACH = "only tiles cut edge to edge, of classes of one name, and from 20 pairs on"
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class OneSlide:
     def told(self) -> str:
         """What was found, and what would be."""
         across = "" if self.across is None else f", {len(self.across):,} between it and the test set"
-        return f"tiles that touch: {len(self.within):,} pairs{across} (found are those {_REACH})"
+        return f"tiles that touch: {len(self.within):,} pairs{across} (found are {_REACH})"
 
     @property
     def warnings(self) -> tuple[str, ...]:
