@@ -76,9 +76,11 @@ def of_one_slide(
     if first.groups is not None:
         case = np.unique(first.groups, return_inverse=True)[1]
         cases = _named(within.touching(lambda pairs: case[pairs[:, 0]] != case[pairs[:, 1]]), first, first)
-    for second, seen, numbers in zip(sets[1:], borders[1:], labels[1:], strict=True):
-        found = touching_across(borders[0], labels[0], seen, numbers, lambda share: progress(part + share * part))
-        across = _named(found.touching(), first, second)
+    if len(sets) > 1:
+        found = touching_across(
+            borders[0], labels[0], borders[1], labels[1], lambda share: progress(part + share * part)
+        )
+        across = _named(found.touching(), first, sets[1])
     return OneSlide(_named(within.touching(), first, first), across, cases)
 
 
