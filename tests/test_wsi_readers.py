@@ -19,12 +19,13 @@ import tifffile
 from numpy.typing import NDArray
 
 from wsi.errors import InputError, MppError, SlideError
+from wsi.fingerprint import fingerprint
 from wsi.geometry import Box
 from wsi.phantom import Phantom
 from wsi.phantom.files import write_flat, write_tiled
 from wsi.readers import open_reader
 from wsi.readers.openslide import OpenSlideReader
-from wsi.slide import Slide, SlideInfo, fingerprint, open_slide
+from wsi.slide import Slide, SlideInfo, open_slide
 
 Pixels = NDArray[np.uint8]
 WIDTH, HEIGHT = 1500, 1100

@@ -27,11 +27,12 @@ from yaozarrs import validate_zarr_store
 
 from pipelines.commands.app import app
 from wsi.errors import InputError, MppError, SlideError
+from wsi.fingerprint import fingerprint
 from wsi.geometry import Box, TileGrid, TileSpec
 from wsi.readers.alpha import over_white
 from wsi.readers.tiff import reader as tiff_reader
 from wsi.readers.zarr import reader as zarr_reader
-from wsi.slide import fingerprint, open_slide
+from wsi.slide import open_slide
 from wsi.source import Url, source_of
 from wsi.stream import read_tiles
 from wsi.writers.ome import Facts

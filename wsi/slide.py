@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -15,16 +14,15 @@ from numpy.typing import NDArray
 
 from wsi.atomic import write_json
 from wsi.errors import InputError, MppError, SlideError
+from wsi.fingerprint import Identity, identity, is_still
+from wsi.fingerprint import fingerprint as fingerprint_of
 from wsi.geometry import MPP_REMEDY, Box, Level
 from wsi.icc import Icc, ToSrgb
 from wsi.readers import Reader, open_reader
 from wsi.readers.base import FINEST_CREDIBLE_MPP, NativeTiles
 from wsi.readers.canvas import Canvas, paint
-from wsi.readers.zarr.levels import fingerprint_of
 from wsi.shrink import LARGEST_READ_PX, shrunk
 from wsi.source import Source, Url, source_of
-
-_FINGERPRINT_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,8 @@ class SlideInfo:
 
     mpp: (x, y) µm per level-0 px, None where unknown; mpp_source: "file", "given" or "unknown".
     icc: "srgb" where the colour profile is applied to what is read, "as-is" where pixels are read as stored.
-    fingerprint: of the *source*, see `fingerprint`.
+    fingerprint, stamp: of the *source*, see `wsi.fingerprint`; pixels_fingerprint, pixels_stamp: of slide.ome.tif
+    where the source was converted, else "".
     """
 
     path: str
@@ -50,7 +49,10 @@ class SlideInfo:
     has_icc_profile: bool
     icc: Icc
     fingerprint: str
+    stamp: str
     notes: tuple[str, ...]
+    pixels_fingerprint: str = ""
+    pixels_stamp: str = ""
 
     def write(self, path: Path) -> None:
         """Write slide.json: absolute paths, but of what lies beside it the name alone, so that both may be moved."""
@@ -76,14 +78,41 @@ class SlideInfo:
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise InputError(f"{path}: not a slide.json that `tesela ingest` wrote ({error})") from error
 
+    def require_unchanged(self, path: Path) -> None:
+        """Raise SlideError where the slide, or its conversion, was replaced since; `path` is this slide.json.
+
+        A stat is enough while size and time are the recorded ones. A source that is gone is no fault where its pixels
+        were converted.
+        """
+        pixels, source = source_of(self.path), source_of(self.source)
+        converted = self.pixels_fingerprint != ""
+        if isinstance(pixels, Path) and not pixels.exists():
+            raise SlideError(f"{path}: points to {self.path}, which is gone; delete {path} and run again")
+        recorded = [(source, Identity(self.fingerprint, self.stamp))]
+        if converted:
+            recorded = recorded if isinstance(source, Url) or source.exists() else []
+            recorded.append((pixels, Identity(self.pixels_fingerprint, self.pixels_stamp)))
+        for lies, known in recorded:
+            if not is_still(lies, known):
+                raise SlideError(
+                    f"{lies}: another slide than when {path} was written (its fingerprint was "
+                    f"{known.fingerprint[:12]}…); run again from ingest on, and nothing of the old one is kept"
+                )
+
 
 class Slide:
     """An open slide. Safe with threads; pickles as its path, and is reopened on the other side."""
 
     def __init__(
-        self, path: Source, reader: Reader, mpp: tuple[float, float] | None = None, icc: Icc = "as-is"
+        self,
+        path: Source,
+        reader: Reader,
+        mpp: tuple[float, float] | None = None,
+        icc: Icc = "as-is",
+        fingerprint: str | None = None,
     ) -> None:
         self.path = path
+        self._fingerprint = fingerprint
         self._reader = reader
         self._given_mpp = mpp
         self.header = reader.header
@@ -96,6 +125,13 @@ class Slide:
     def name(self) -> str:
         """File name, for messages."""
         return self.path.name
+
+    @property
+    def fingerprint(self) -> str:
+        """Which slide it is, see `wsi.fingerprint`; of a conversion that a slide.json points to, that of its source."""
+        if self._fingerprint is None:
+            self._fingerprint = fingerprint_of(self.path)
+        return self._fingerprint
 
     @property
     def reader_name(self) -> str:
@@ -219,6 +255,8 @@ class Slide:
         """What slide.json says; `source` is the user's file where `path` is a conversion of it."""
         header, (width, height) = self.header, self.size
         known = "given" if self._given_mpp else "file"
+        of_source = identity(source or self.path)
+        of_pixels = Identity("", "") if source is None else identity(self.path)
         return SlideInfo(
             path=str(self.path),
             source=str(source or self.path),
@@ -233,8 +271,11 @@ class Slide:
             random_access=header.random_access,
             has_icc_profile=header.icc_profile is not None,
             icc=self.icc,
-            fingerprint=fingerprint(source or self.path),
+            fingerprint=of_source.fingerprint,
+            stamp=of_source.stamp,
             notes=header.notes + self._colour_notes(),
+            pixels_fingerprint=of_pixels.fingerprint,
+            pixels_stamp=of_pixels.stamp,
         )
 
     def _colour_notes(self) -> tuple[str, ...]:
@@ -253,7 +294,7 @@ class Slide:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return open_slide, (self.path, self._given_mpp, self.icc)
+        return _reopened, (self.path, self._given_mpp, self.icc, self._fingerprint)
 
 
 def open_slide(path: Source | str, mpp: tuple[float, float] | float | None = None, icc: Icc | None = None) -> Slide:
@@ -271,29 +312,11 @@ def open_slide(path: Source | str, mpp: tuple[float, float] | float | None = Non
         raise MppError(f"{path.name}: an mpp of {given[0]:g} is not possible; give µm per pixel, such as 0.5")
     if isinstance(path, Path) and path.suffix == ".json":
         info = SlideInfo.load(path)
-        pointed = source_of(info.path)
-        if isinstance(pointed, Path) and not pointed.exists():
-            raise SlideError(f"{path}: points to {info.path}, which is gone; delete {path} and run again")
-        return open_slide(info.path, given or info.mpp, icc or info.icc)
+        info.require_unchanged(path)
+        return _reopened(source_of(info.path), given or info.mpp, icc or info.icc, info.fingerprint)
     return Slide(path, open_reader(path), given, icc or "as-is")
 
 
-def fingerprint(path: Source) -> str:
-    """SHA-256 (hex) of a file's size, first and last MiB; of a folder's sorted file names and sizes.
-
-    Of an OME-Zarr behind an address: of its metadata, which change with its shape and not with its pixels.
-    """
-    if isinstance(path, Url):
-        return fingerprint_of(path)
-    digest = hashlib.sha256()
-    if path.is_dir():
-        for file in sorted(path.rglob("*")):
-            digest.update(f"{file.relative_to(path)} {file.stat().st_size}\n".encode())
-        return digest.hexdigest()
-    size = path.stat().st_size
-    digest.update(str(size).encode())
-    with path.open("rb") as stream:
-        digest.update(stream.read(_FINGERPRINT_BYTES))
-        stream.seek(max(0, size - _FINGERPRINT_BYTES))
-        digest.update(stream.read())
-    return digest.hexdigest()
+def _reopened(path: Source, mpp: tuple[float, float] | None, icc: Icc, fingerprint: str | None) -> Slide:
+    """An open slide whose fingerprint is known."""
+    return Slide(path, open_reader(path), mpp, icc, fingerprint)

@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from wsi.errors import InputError
+from wsi.fingerprint import fingerprint
 from wsi.geometry import Box, TileGrid, TileSpec
-from wsi.slide import Slide, fingerprint, open_slide
+from wsi.slide import Slide, open_slide
 
 
 @dataclass(frozen=True)
