@@ -14,8 +14,10 @@ from models.predict import Failed, PredictOptions, Scorer, SlideJob, score_slide
 from pipelines import stages
 from pipelines.console import progress_bar
 from wsi.blank import BlankOptions
+from wsi.digest import sha256_of
 from wsi.errors import InputError, WsiError
 from wsi.geometry import TileSpec
+from wsi.provenance import slide_of_table
 from wsi.slide import Slide, open_slide
 from wsi.source import Source
 from wsi.tiles import candidates, grid_of, read_table
@@ -55,8 +57,9 @@ def predict(
     jobs, of_job = [], []
     for request in requests:
         try:
-            jobs.append(_job(request, scorer.checkpoint.tile))
-            of_job.append(request)
+            job, digest = _job(request, scorer.checkpoint.tile)
+            jobs.append(job)
+            of_job.append((request, digest))
         except (WsiError, OSError) as error:
             yield _failed(request, error)
     total, done = max(1, sum(int(job.wanted.sum()) for job in jobs)), 0
@@ -68,12 +71,12 @@ def predict(
             done += tiles
             told(done / total)
 
-        for request, found in zip(of_job, score_slides(scorer, jobs, scored), strict=True):
+        for (request, digest), found in zip(of_job, score_slides(scorer, jobs, scored), strict=True):
             if isinstance(found, Failed):
                 yield Outcome(request, None, found.error)
                 continue
             try:
-                tiles = request.tiles or _own_tiles(request)
+                tiles = stages.TilesFile(request.tiles or _own_tiles(request), digest)
                 summary = stages.write_scores(found.scores, tiles, request.out, scorer.made_of)
             except (WsiError, OSError) as error:
                 yield _failed(request, error)
@@ -90,7 +93,8 @@ def _failed(request: Request, error: WsiError | OSError) -> Outcome:
     return Outcome(request, None, told)
 
 
-def _job(request: Request, spec: TileSpec) -> SlideJob:
+def _job(request: Request, spec: TileSpec) -> tuple[SlideJob, str]:
+    """The slide to score, and the digest of its tile table."""
     tiles = request.tiles or _own_tiles(request)
     if request.tiles is None:
         stages.tiles(
@@ -105,12 +109,15 @@ def _job(request: Request, spec: TileSpec) -> SlideJob:
             scheduler=None,
             mpp=request.mpp,
         )
-    table = read_table(tiles)
+    digest, table = sha256_of(tiles), read_table(tiles)
     if any(name.startswith("prob_") for name in table.column_names):
         raise InputError(f"{tiles}: has scores already; give the tiles.parquet that they were made from")
     grid = grid_of(table, tiles)
     opened: Callable[[], AbstractContextManager[Slide]] = partial(open_slide, request.slide, request.mpp)
-    return SlideJob(request.out.name, opened, grid, candidates(table, grid))
+    slide = slide_of_table(table)
+    if not slide:
+        raise InputError(f"{tiles}: does not say of which slide it is; cut the tiles again with `tesela tiles`")
+    return SlideJob(request.out.name, opened, grid, candidates(table, grid), tiles, slide), digest
 
 
 def _own_tiles(request: Request) -> Path:

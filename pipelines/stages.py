@@ -6,6 +6,7 @@ The command line and, through it, the Snakemake rules call these; so may a noteb
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from wsi.annotations import Frame, Origin, Region, read_geojson, read_regions, w
 from wsi.atomic import write_json
 from wsi.blank import BlankOptions
 from wsi.digest import sha256_of
+from wsi.errors import MismatchError
 from wsi.exports import ExportOptions, write_exports
 from wsi.exports.notable import notable
 from wsi.geometry import Box, Edge, TileGrid, TileSpec
@@ -29,9 +31,11 @@ from wsi.marked import MarkedOptions, MarkedRegions, marked_regions
 from wsi.overlay import OverlayOptions, write_overlay, write_region
 from wsi.pictures import write_png
 from wsi.preview import Caption, write_preview
+from wsi.provenance import require_slide, slide_of_table, with_provenance
 from wsi.quality import measure
 from wsi.scores import TileScores, summarise
-from wsi.slide import SlideInfo, open_slide
+from wsi.scores import made_of as provenance_of
+from wsi.slide import Slide, SlideInfo, open_slide
 from wsi.source import Source
 from wsi.tiles import bounds_offset_of, candidates, grid_of, make_tiles, read_table, write_table
 from wsi.tissue import TissueMask, TissueOptions, find_tissue, survey, write_outline_preview
@@ -48,9 +52,10 @@ def tissue(slide_path: Source, out: Path, options: TissueOptions, mpp: float | N
     """tissue.geojson, thumbnail.jpg and quality.json in `out`; returns what quality.json says."""
     with open_slide(slide_path, mpp) as slide:
         found = survey(slide, options)
-        quality = {**found.facts(), **measure(slide, found)}
+        quality = {"slide": slide.fingerprint, **found.facts(), **measure(slide, found)}
         colours, offset = {"tissue": (0, 120, 60)}, slide.header.bounds_offset
-        write_geojson(out / "tissue.geojson", found.regions(), colours, offset_px=offset)
+        about = {"slide": slide.fingerprint}
+        write_geojson(out / "tissue.geojson", found.regions(), colours, about, offset)
         write_outline_preview(out / "thumbnail.jpg", slide, found.tissue)
     write_json(out / "quality.json", quality)
     return quality
@@ -97,17 +102,20 @@ def tiles(
             mask = find_tissue(slide, tissue_options)[0]
         else:
             px_um = max(tissue_options.mask_mpp, *own_mpp)
-            outlines = read_geojson(tissue_path, Frame(slide.header.bounds_offset, origin))
+            outlines = read_geojson(tissue_path, Frame(slide.header.bounds_offset, origin, slide.fingerprint))
             mask = TissueMask.of_regions(outlines, slide.size, px_um, own_mpp)
         with progress_bar(f"tiles {name}") as told:
             table = make_tiles(slide, grid, mask, min_tissue, blank, workers=workers, progress=told)
+        made_of = {} if tissue_path is None else {"tissue": sha256_of(tissue_path)}
+        table = with_provenance(table, slide.fingerprint, made_of)
     write_table(out, table)
     return int(candidates(table, grid).sum())
 
 
 def drawn(tiles_path: Path, annotation: Path, origin: Origin | None = None) -> list[Region]:
     """What somebody drew on the slide that the tiles were cut from, level-0 px; origin: see `wsi.annotations.Frame`."""
-    return read_regions(annotation, Frame(bounds_offset_of(read_table(tiles_path), tiles_path), origin))
+    table = read_table(tiles_path)
+    return read_regions(annotation, Frame(bounds_offset_of(table, tiles_path), origin, slide_of_table(table)))
 
 
 def label(
@@ -131,9 +139,10 @@ def marked(
     tiles_path: Path, clean_path: Source, copy_path: Source, options: MarkedOptions, mpp: float | None = None
 ) -> MarkedRegions:
     """What is outlined on a copy of the slide that the tiles were cut from."""
-    grid = grid_of(read_table(tiles_path), tiles_path)
+    table = read_table(tiles_path)
     with open_slide(clean_path, mpp) as clean, open_slide(copy_path) as copy:
-        grid.check_slide(clean.size, clean.mpp, _name(clean_path))
+        grid_of(table, tiles_path).check_slide(clean.size, clean.mpp, _name(clean_path))
+        require_slide(tiles_path, slide_of_table(table), clean.fingerprint, _name(clean_path))
         return marked_regions(clean, copy, options)
 
 
@@ -148,16 +157,15 @@ def overlay(
     mpp: float | None = None,
 ) -> None:
     """overlay.ome.tif and, where `preview` is given, overlay.png."""
-    scores = TileScores.of_table(read_table(predictions), predictions)
     with open_slide(slide_path, mpp) as slide:
-        scores.grid.check_slide(slide.size, slide.mpp, _name(slide_path))
+        scores = _scores_of(predictions, slide, _name(slide_path))
         if preview is not None:
             # The day of the predictions, not of the painting: a picture painted again is the same picture.
             day = datetime.fromtimestamp(predictions.stat().st_mtime, UTC).date().isoformat()
-            caption = Caption(slide_id, scores.model, day, source=sha256_of(predictions))
+            caption = Caption(slide_id, scores.model, day, sha256_of(predictions), slide.fingerprint)
             write_preview(preview, slide, scores, options, caption)
         with progress_bar(f"overlay {slide_id}") as told:
-            write_overlay(out, slide, scores, options, told)
+            write_overlay(out, slide, scores, options, told, sha256_of(predictions))
 
 
 def overlay_region(
@@ -170,20 +178,32 @@ def overlay_region(
     mpp: float | None = None,
 ) -> None:
     """A level-0 box of the slide, painted, as a PNG whose px are `downsample` level-0 px large."""
-    scores = TileScores.of_table(read_table(predictions), predictions)
     with open_slide(slide_path, mpp) as slide:
+        scores = _scores_of(predictions, slide, _name(slide_path))
         write_region(out, slide, scores, options, region, downsample)
 
 
-def write_scores(scores: TileScores, tiles_path: Path, out: Path, made_of: dict[str, str]) -> dict[str, object]:
+@dataclass(frozen=True)
+class TilesFile:
+    """A tiles.parquet, and its SHA-256 when its tiles were read."""
+
+    path: Path
+    digest: str
+
+
+def write_scores(scores: TileScores, tiles: TilesFile, out: Path, made_of: dict[str, str]) -> dict[str, object]:
     """predictions.parquet, heatmap.ome.zarr and summary.json in `out`; returns the summary.
 
-    made_of: what the scores depend on, kept in the table so that a report can tell old scores from new ones.
+    made_of: what the scores depend on, kept in the table so that a report can tell old scores from new ones. Raises
+    MismatchError where the tile table was replaced while its tiles were scored.
     """
-    made_of = {**made_of, "tiles": sha256_of(tiles_path)}
-    write_table(out / "predictions.parquet", scores.to_table(read_table(tiles_path), made_of))
-    Heatmap.of(scores).write(out / "heatmap.ome.zarr")
-    summary = {**summarise(scores), **notable(scores), **made_of}
+    if sha256_of(tiles.path) != tiles.digest:
+        raise MismatchError(f"{tiles.path}: was replaced while its tiles were scored; predict this slide again")
+    predictions = out / "predictions.parquet"
+    write_table(predictions, scores.to_table(read_table(tiles.path), {**made_of, "tiles": tiles.digest}))
+    belongs = {"slide": scores.slide, "predictions": sha256_of(predictions)}
+    Heatmap.of(scores).write(out / "heatmap.ome.zarr", belongs)
+    summary = {**summarise(scores), **notable(scores), **provenance_of(predictions), **belongs}
     write_json(out / "summary.json", summary)
     return summary
 
@@ -192,11 +212,18 @@ def export(
     slide_path: Source, predictions: Path, out: Path, options: ExportOptions, mpp: float | None = None
 ) -> list[Path]:
     """The scores for other programs, in the folder `out`: the files that `options` ask for. Returns their paths."""
-    scores = TileScores.of_table(read_table(predictions), predictions)
     with open_slide(slide_path, mpp) as slide:
-        scores.grid.check_slide(slide.size, slide.mpp, _name(slide_path))
+        scores = _scores_of(predictions, slide, _name(slide_path))
         bounds_offset = slide.header.bounds_offset
     return write_exports(scores, out, options, bounds_offset, sha256_of(predictions))
+
+
+def _scores_of(predictions: Path, slide: Slide, name: str) -> TileScores:
+    """The scores in a table. Raises where they are of another slide, or of one of another size or mpp."""
+    scores = TileScores.of_table(read_table(predictions), predictions)
+    scores.grid.check_slide(slide.size, slide.mpp, name)
+    require_slide(predictions, scores.slide, slide.fingerprint, name)
+    return scores
 
 
 def _name(slide_path: Source) -> str:

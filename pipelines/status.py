@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pipelines.belonging import Fault, first_fault
 from pipelines.cohort import Cohort
-from wsi.digest import sha256_of
-from wsi.errors import InputError
-from wsi.preview import source_of
+from wsi.errors import InputError, WsiError
+from wsi.preview import preview_provenance
 from wsi.scores import made_of
 
 State = Literal["ok", "no-tissue", "failed"]
@@ -70,9 +70,9 @@ def _slide_status(run: Path, slide_id: str) -> SlideStatus:
         damaged = next(filter(None, (_damage(folder / name) for name in files)), None)
         if damaged is not None:
             return SlideStatus(slide_id, "failed", stage, damaged)
-    outdated = _outdated(run, folder)
-    if outdated is not None:
-        stage, why = outdated
+    fault = _fault(run, folder)
+    if fault is not None:
+        stage, why = fault
         return SlideStatus(slide_id, "failed", stage, f"out of date: {why}")
     if read_json(folder / "summary.json")["tiles_scored"] == 0:
         if read_json(folder / "quality.json")["tissue_area_mm2"] == 0:
@@ -90,7 +90,7 @@ def _damage(path: Path) -> str | None:
         if path.name == "predictions.parquet":
             made_of(path)
         elif path.name == "overlay.png":
-            source_of(path)
+            preview_provenance(path)
     except InputError as error:
         return str(error)
     except (OSError, ValueError) as error:
@@ -98,23 +98,15 @@ def _damage(path: Path) -> str | None:
     return None
 
 
-def _outdated(run: Path, folder: Path) -> tuple[str, str] | None:
-    """(stage, why) where what is there was made of something that has changed since; None where all belongs together.
-
-    By content, not by time: a file written anew with the same content leaves what was made of it as it is.
-    """
-    predictions = folder / "predictions.parquet"
-    sources = made_of(predictions)
-    model = run / "models" / sources["model"]
-    if model.is_dir() and not (model / "model.json").exists():
-        return "predict", f"the model was not trained to the end; {_training_failed(run) or 'run again'}"
-    if model.is_dir() and read_json(model / "model.json").get("weights_sha256") != sources.get("weights"):
-        return "predict", "the model was trained again since this slide was scored; run again"
-    if sha256_of(folder / "tiles.parquet") != sources.get("tiles"):
-        return "predict", "the tiles have changed since they were scored; run again"
-    if source_of(folder / "overlay.png") != sha256_of(predictions):
-        return "overlay", "the slide was scored again since it was painted; run again"
-    return None
+def _fault(run: Path, folder: Path) -> Fault | None:
+    """What does not belong together, or cannot be read to tell."""
+    try:
+        fault = first_fault(run, folder)
+    except (WsiError, OSError, ValueError) as error:
+        return "ingest", f"it cannot be told whether its files belong together ({error}); delete {folder}, run again"
+    if fault is not None and fault[0] == "predict" and (why := _training_failed(run)):
+        return fault[0], f"{fault[1]} ({why})"
+    return fault
 
 
 def _reason(run: Path, stage: str, slide_id: str) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import yaml
 
 from pipelines.cohort import Cohort, CohortSlide, load_cohort
 from pipelines.config import DEFAULT_SIZE_PX, RunConfig, TileConfig, flags_of, load_config, parse_config
+from pipelines.contents import Contents
 from wsi.atomic import writing
 from wsi.errors import InputError, WsiError
 from wsi.exports import ExportOptions
@@ -71,7 +71,11 @@ class Workflow:
         return json.dumps(self.config.model_dump(mode="json", include={"tile": {"size_px", "mpp"}, "train": True}))
 
     def keep_config(self) -> None:
-        """Write the configuration into the run's folder as it was understood, for the report and for people."""
+        """Write the configuration into the run's folder as it was understood, for the report and for people.
+
+        Beside it, what the files from outside hold, so that the next start need not look again.
+        """
+        self._contents.save()
         with writing(Path(self.folder) / "config.yaml") as temporary:
             values = self.config.model_dump(mode="json", exclude_none=True)
             temporary.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), "utf-8")
@@ -103,15 +107,38 @@ class Workflow:
         """Group of the jobs that come after the model: apart where the model is trained between them and the first."""
         return "scored" if self.trains else "slide"
 
-    def train_data(self) -> str:
-        """Digest of the names of all training tiles and of their cases: one more, and the model is trained again."""
-        digest = hashlib.sha256()
-        for path in (self.config.train.folder, self.config.train.test_folder) if self.config.train else ():
-            for folder, _, names in sorted(os.walk(path)) if path else ():
-                digest.update("\n".join([folder, *sorted(names)]).encode())
-                if "cases.csv" in names:
-                    digest.update(Path(folder, "cases.csv").read_bytes())
-        return digest.hexdigest()
+    @cached_property
+    def _contents(self) -> Contents:
+        return Contents(Path(self.folder) / "contents.json")
+
+    @cached_property
+    def _slide_digests(self) -> dict[str, str]:
+        return self._contents.digests("slide", [slide.slide for slide in self.cohort.slides])
+
+    @cached_property
+    def _drawn_digests(self) -> dict[str, str]:
+        slides = self.labelled_slides("train", "val", "test")
+        annotations = self._contents.digests("file", [slide.annotation for slide in slides if slide.annotation])
+        return annotations | self._contents.digests("slide", [slide.marked for slide in slides if slide.marked])
+
+    def slide_digest(self, slide: str) -> str:
+        """What the user's file of a slide holds now: its fingerprint."""
+        return self._slide_digests[self.source(slide)]
+
+    def drawn_digest(self, slide: str) -> str:
+        """What the annotation, or the marked copy, of a slide holds now."""
+        return self._drawn_digests[self.cohort[slide].drawn]
+
+    def model_digest(self) -> str:
+        """What a model from outside the run says of itself, its weights' SHA-256 among it; "" of one trained here."""
+        path = f"{self.model}/model.json"
+        return "" if self.trains else self._contents.digests("file", [path])[path]
+
+    def train_data(self) -> list[str]:
+        """Digests of all training and test tiles and of their cases: one more, and the model is trained again."""
+        train = self.config.train
+        folders = [path for path in (train.folder, train.test_folder) if path] if train else []
+        return list(self._contents.digests("tiles", folders).values())
 
     def cohort_flags(self) -> str:
         """Where the slides are, as options of `tesela cohort`."""

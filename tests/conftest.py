@@ -153,3 +153,16 @@ def phantom_jpg(phantom_pixels: NDArray[np.uint8], phantom_dir: Path) -> Path:
     path = phantom_dir / "flat.jpg"
     Image.fromarray(phantom_pixels).save(path, dpi=(50_800, 50_800), quality=87)
     return path
+
+
+@pytest.fixture(scope="session")
+def finished_slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """a.tif and other.tif, of the same size, and in the folders a and other what the stages leave behind of each."""
+    from finished_slides import make_slide  # it imports all stages, and few tests need them
+
+    root = tmp_path_factory.mktemp("finished")
+    for seed, name in ((81, "a"), (82, "other")):
+        path = root / f"{name}.tif"
+        write_tiled(Phantom(PhantomSpec(seed, 448, 384, 1.0, pieces=1, classes=("LYM", "STR"))), path)
+        make_slide(root / name, path)
+    return root

@@ -12,13 +12,15 @@ from models.evaluation import Scored, evaluate
 from models.evaluation.baselines import Baseline
 from models.plots import plot_confusion
 from pipelines.cohort import Cohort, CohortSlide
-from pipelines.stages import ingest, overlay, tissue, write_scores
+from pipelines.stages import TilesFile, ingest, overlay, tissue, write_scores
 from pipelines.stages import tiles as cut_tiles
 from wsi.blank import BlankOptions
+from wsi.digest import sha256_of
 from wsi.geometry import TileSpec
 from wsi.overlay import OverlayOptions
 from wsi.phantom import Phantom, PhantomSpec
 from wsi.phantom.files import write_tiled
+from wsi.provenance import slide_of_table
 from wsi.scores import TileScores
 from wsi.tiles import candidates, grid_of, read_table
 from wsi.tissue import TissueOptions
@@ -77,7 +79,8 @@ def _score(folder: Path) -> None:
     probabilities = generator.dirichlet([0.3] * len(CLASSES), grid.rows * grid.cols).astype(np.float32)
     probabilities[~candidates(table, grid).ravel()] = np.nan
     made_of = {"weights": WEIGHTS, "precision": "32-true"}
-    write_scores(TileScores(grid, CLASSES, probabilities, "m"), tiles, folder, made_of)
+    scores = TileScores(grid, CLASSES, probabilities, "m", slide=slide_of_table(table))
+    write_scores(scores, TilesFile(tiles, sha256_of(tiles)), folder, made_of)
     out = folder / "overlay.ome.tif"
     predictions, preview = folder / "predictions.parquet", folder / "overlay.png"
     overlay(slide, predictions, out, OverlayOptions(), preview=preview, slide_id=folder.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,8 @@ class Heatmap:
         cell, offset = (spec.stride_px * x, spec.stride_px * y), (margin * x, margin * y)
         return cls(scores.classes, scores.heatmap(), cell, offset, scores.grid.slide_mpp)
 
-    def write(self, path: Path) -> None:
-        """Write an OME-Zarr folder (Zarr format 3)."""
+    def write(self, path: Path, belongs: Mapping[str, str] | None = None) -> None:
+        """Write an OME-Zarr folder (Zarr format 3). belongs: whose map it is, kept as the attribute "tesela"."""
         with writing(path) as temporary:
             group = zarr.open_group(temporary, mode="w", zarr_format=3)
             group.create_array(
@@ -51,6 +52,7 @@ class Heatmap:
                 "multiscales": [self._multiscale()],
                 "omero": {"channels": self._channels()},
             }
+            group.attrs["tesela"] = dict(belongs or {})
 
     def _multiscale(self) -> dict[str, Any]:
         """Coordinates as NGFF has them: an index stands for its pixel's centre, and so does the slide's own.

@@ -34,13 +34,15 @@ _SHORTEST_COLOUR_BAR = 1.8
 class Caption:
     """What stands beside the picture: slide id, model name, date (YYYY-MM-DD).
 
-    source: SHA-256 of the predictions, kept inside the file so that a report can tell an old picture from a new one.
+    source: SHA-256 of the predictions, kept inside the file so that a report can tell an old picture from a new one;
+    slide: fingerprint of the slide, likewise.
     """
 
     slide_id: str
     model: str
     date: str
     source: str = ""
+    slide: str = ""
 
     def __str__(self) -> str:
         """One line."""
@@ -48,10 +50,10 @@ class Caption:
         return f"{self.slide_id}{model} · {self.date} · {RESEARCH_USE}"
 
 
-def source_of(preview: Path) -> str:
-    """SHA-256 of the predictions that an overlay.png was painted from; '' where it does not say."""
+def preview_provenance(preview: Path) -> tuple[str, str]:
+    """(fingerprint of the slide, SHA-256 of the predictions) that an overlay.png was painted of; "" where unknown."""
     with Image.open(preview) as picture:
-        return str(picture.info.get("Source", ""))
+        return str(picture.info.get("Slide", "")), str(picture.info.get("Source", ""))
 
 
 def write_preview(
@@ -65,7 +67,9 @@ def write_preview(
     figure = preview_figure(picture, um_per_px, painter, scores, options, caption)
     with writing(path) as temporary:
         # No software version or time in the file: the same run writes the same bytes.
-        figure.savefig(temporary, format="png", metadata={"Software": None, "Source": caption.source})
+        figure.savefig(
+            temporary, format="png", metadata={"Software": None, "Source": caption.source, "Slide": caption.slide}
+        )
 
 
 def preview_figure(

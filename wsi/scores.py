@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from wsi.errors import InputError
 from wsi.geometry import TileGrid
+from wsi.provenance import made_of_table, slide_of_table, with_provenance
 from wsi.tiles import grid_of
 
 _PREFIX = "prob_"
 _MODEL_KEY = b"tesela.model"
-_MADE_OF_KEY = b"tesela.made_of"
 _THRESHOLDS_KEY = b"tesela.thresholds"
 
 # From here on a tile is called a class, where neither the model nor a person says otherwise.
@@ -42,7 +42,8 @@ class Threshold:
 class TileScores:
     """`probabilities` (rows * cols, classes) float32, NaN where not scored; row by row over `grid`.
 
-    thresholds: the model's own, by class; None where it has none.
+    thresholds: the model's own, by class; None where it has none. slide: the fingerprint of the slide, "" of scores
+    that a program made and that no file holds.
     """
 
     grid: TileGrid
@@ -50,6 +51,7 @@ class TileScores:
     probabilities: NDArray[np.float32]
     model: str
     thresholds: Mapping[str, float] | None = None
+    slide: str = ""
 
     @property
     def scored(self) -> NDArray[np.bool_]:
@@ -74,11 +76,11 @@ class TileScores:
         return np.where(self.scored, best, -1)
 
     def to_table(self, tiles: pa.Table, made_of: dict[str, str]) -> pa.Table:
-        """The tile table with one column a class; `made_of` (see `made_of`) goes into its metadata."""
+        """The tile table with one column a class; what it was made of is added to what the tiles were made of."""
         for name, column in zip(self.classes, self.probabilities.T, strict=True):
             tiles = tiles.append_column(_PREFIX + name, pa.array(column))
-        metadata = {**(tiles.schema.metadata or {}), _MODEL_KEY: self.model.encode()}
-        metadata[_MADE_OF_KEY] = json.dumps(made_of).encode()
+        tiles = with_provenance(tiles, self.slide or slide_of_table(tiles), made_of)
+        metadata = {**tiles.schema.metadata, _MODEL_KEY: self.model.encode()}
         if self.thresholds is not None:
             metadata[_THRESHOLDS_KEY] = json.dumps(dict(self.thresholds)).encode()
         return tiles.replace_schema_metadata(metadata)
@@ -93,14 +95,18 @@ class TileScores:
         metadata = table.schema.metadata or {}
         thresholds = json.loads(metadata.get(_THRESHOLDS_KEY, b"null"))
         classes = tuple(name.removeprefix(_PREFIX) for name in names)
-        return cls(grid_of(table, path), classes, probabilities, metadata.get(_MODEL_KEY, b"").decode(), thresholds)
+        model = metadata.get(_MODEL_KEY, b"").decode()
+        return cls(grid_of(table, path), classes, probabilities, model, thresholds, slide_of_table(table))
 
 
 def made_of(predictions: Path) -> dict[str, str]:
-    """What predictions.parquet was made of: `model` (name), `weights` and `tiles` (SHA-256), `precision`."""
-    metadata = pq.read_schema(predictions).metadata or {}
-    found: dict[str, str] = json.loads(metadata.get(_MADE_OF_KEY, b"{}"))
-    return {"model": metadata.get(_MODEL_KEY, b"").decode(), **found}
+    """What predictions.parquet was made of: `model` (name); `weights`, `tiles`, `tissue` (SHA-256); `slide`, and more.
+
+    The last is the slide's fingerprint; it and the model are "" where the table does not say.
+    """
+    schema = pq.read_schema(predictions)
+    model = (schema.metadata or {}).get(_MODEL_KEY, b"").decode()
+    return {"model": model, "slide": slide_of_table(schema), **made_of_table(schema)}
 
 
 def summarise(scores: TileScores) -> dict[str, Any]:

@@ -19,14 +19,17 @@ From `bright` on, numbers are of the tile's pixels at its own mpp (`wsi.tilestat
 the mask had settled the tile.
 
 The file's metadata holds the grid (`tesela.grid`, JSON): tile specification, slide size and mpp, edge policy; and the
-corner of the slide's bounds (`tesela.bounds_offset`, level-0 [x, y]), from which QuPath counts annotations.
+corner of the slide's bounds (`tesela.bounds_offset`, level-0 [x, y]), from which QuPath counts annotations; and of
+which slide it is, see `wsi.provenance`.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -38,6 +41,7 @@ from wsi.bands import tile_stats
 from wsi.blank import NO_TISSUE, REASONS, BlankOptions, blank_reasons
 from wsi.errors import InputError
 from wsi.geometry import TileGrid, TileSpec
+from wsi.provenance import with_provenance
 from wsi.slide import Slide
 from wsi.tilestats import STATS, Measures
 from wsi.tissue import TissueMask
@@ -83,7 +87,7 @@ def make_tiles(
             **dict(zip(STATS, numbers.T, strict=True)),
         }
     )
-    return with_grid(table, grid, slide.header.bounds_offset)
+    return with_provenance(with_grid(table, grid, slide.header.bounds_offset), slide.fingerprint, {})
 
 
 def with_grid(table: pa.Table, grid: TileGrid, bounds_offset: tuple[int, int] = (0, 0)) -> pa.Table:
@@ -131,8 +135,17 @@ def write_table(path: Path, table: pa.Table) -> None:
 
 def read_table(path: Path) -> pa.Table:
     """Read a Parquet table; raises InputError where it is not one."""
+    return _read(path, pq.read_table)
+
+
+def read_schema(path: Path) -> pa.Schema:
+    """The columns and the metadata of a Parquet table; raises InputError where it is not one."""
+    return _read(path, pq.read_schema)
+
+
+def _read(path: Path, read: Callable[[Path], Any]) -> Any:
     try:
-        return pq.read_table(path)
+        return read(path)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except (OSError, pa.ArrowException) as error:

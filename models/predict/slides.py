@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from models.predict.scorer import Scorer
 from wsi.errors import SlideError, WsiError
 from wsi.geometry import TileGrid
+from wsi.provenance import require_slide
 from wsi.scores import TileScores
 from wsi.slide import Slide
 from wsi.stream import ahead, read_tiles
@@ -19,12 +21,17 @@ from wsi.stream import ahead, read_tiles
 
 @dataclass(frozen=True, eq=False)
 class SlideJob:
-    """A slide to score. open: called when its turn comes, where slides are read; wanted: (rows, cols) bool."""
+    """A slide to score. open: called when its turn comes, where slides are read; wanted: (rows, cols) bool.
+
+    tiles: the table that the grid is from, for messages; slide: the fingerprint in it, "" where a program laid it.
+    """
 
     name: str
     open: Callable[[], AbstractContextManager[Slide]]
     grid: TileGrid
     wanted: NDArray[np.bool_]
+    tiles: Path = Path()
+    slide: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +124,8 @@ def _ended(job: SlideJob, part: _Part, scorer: Scorer, found: NDArray[np.float32
     if part.error is not None:
         return Failed(job.name, part.error)
     checkpoint = scorer.checkpoint
-    return Scored(job.name, TileScores(job.grid, checkpoint.classes, found, scorer.name, checkpoint.thresholds))
+    scores = TileScores(job.grid, checkpoint.classes, found, scorer.name, checkpoint.thresholds, job.slide)
+    return Scored(job.name, scores)
 
 
 def _tiles(parts: list[_Part]) -> int:
@@ -134,6 +142,8 @@ def _parts(scorer: Scorer, jobs: list[SlideJob]) -> Iterator[_Part]:
             scorer.checkpoint.check_grid(job.grid, job.name)
             with job.open() as slide:
                 job.grid.check_slide(slide.size, slide.mpp, slide.name)
+                if job.slide:
+                    require_slide(job.tiles, job.slide, slide.fingerprint, job.name)
                 for block in read_tiles(slide, job.grid, job.wanted):
                     yield _Part(number, block.index, block.pixels)
         except WsiError as caught:

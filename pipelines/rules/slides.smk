@@ -5,9 +5,13 @@ wildcard_constraints:
     slide="[A-Za-z0-9][A-Za-z0-9._-]*",
 
 
+# What comes from outside of the run counts by its content, which `params` hold, and never by its time.
+of_model = str if run.trains else ancient
+
+
 rule ingest:
     input:
-        lambda w: run.source(w.slide),
+        ancient(lambda w: run.source(w.slide)),
     output:
         f"{run.slide_folder}/slide.json",
     log:
@@ -22,6 +26,7 @@ rule ingest:
         runtime=60,
     params:
         out=subpath(output[0], parent=True),
+        content=lambda w: run.slide_digest(w.slide),
         mpp=lambda w: run.mpp_flags(w.slide),
         flags=run.flags("ingest"),
     message:
@@ -83,7 +88,7 @@ rule tiles:
 rule label:
     input:
         tiles=rules.tiles.output,
-        drawn=lambda w: run.cohort[w.slide].drawn,
+        drawn=ancient(lambda w: run.cohort[w.slide].drawn),
         slide=rules.ingest.output,
     output:
         f"{run.slide_folder}/labels.parquet",
@@ -98,6 +103,7 @@ rule label:
         mem_mb=lambda w, attempt: 1000 * attempt,
         runtime=20,
     params:
+        content=lambda w: run.drawn_digest(w.slide),
         flags=lambda w: run.label_flags(w.slide),
     message:
         "label {wildcards.slide}"
@@ -109,8 +115,8 @@ rule predict:
     input:
         slide=rules.ingest.output,
         tiles=rules.tiles.output,
-        model=f"{run.model}/model.json",
-        weights=f"{run.model}/model.safetensors",
+        model=of_model(f"{run.model}/model.json"),
+        weights=of_model(f"{run.model}/model.safetensors"),
     output:
         f"{run.slide_folder}/predictions.parquet",
         f"{run.slide_folder}/summary.json",
@@ -128,6 +134,7 @@ rule predict:
     params:
         out=subpath(output[0], parent=True),
         model=subpath(input.model, parent=True),
+        content=run.model_digest(),
         flags=run.flags("predict"),
     message:
         "predict {wildcards.slide}"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wsi.errors import InputError
+from wsi.provenance import require_slide
 
 Origin = Literal["slide", "bounds"]
 
@@ -23,10 +24,22 @@ class Frame:
 
     bounds_offset: level-0 (x, y) px of the corner of the slide's bounds, (0, 0) where it has none.
     origin: of GeoJSON that does not say itself: the corner of the slide or of its bounds. None: nobody said.
+    slide: the slide's fingerprint; GeoJSON that says it is of another slide is refused. "": not known.
     """
 
     bounds_offset: tuple[int, int] = (0, 0)
     origin: Origin | None = None
+    slide: str = ""
+
+    def require_slide(self, content: Any, path: Path) -> None:
+        """Raise MismatchError where a GeoJSON file (content: parsed) says that it is of another slide.
+
+        What people drew and QuPath wrote does not say of which slide it is.
+        """
+        about = content.get("tesela") if isinstance(content, Mapping) else None
+        recorded = about.get("slide") if isinstance(about, Mapping) else None
+        if self.slide and recorded:
+            require_slide(path, str(recorded), self.slide, "the slide given")
 
     def offset_px(self, found: Any, path: Path) -> tuple[int, int]:
         """Level-0 (x, y) of a GeoJSON file's (0, 0). found: the parsed file.

@@ -21,7 +21,7 @@ from wsi.annotations.frame import NO_BOUNDS, Frame
 from wsi.annotations.outlines import with_area
 from wsi.annotations.region import Region
 from wsi.atomic import writing
-from wsi.errors import InputError
+from wsi.errors import InputError, WsiError
 
 # Of a level-0 px, in files: 0.01 px is 2 to 5 nm. With all digits files are twice as large, and are read more slowly.
 _DECIMALS = 2
@@ -44,7 +44,7 @@ def regions_of(content: bytes, path: Path, frame: Frame = NO_BOUNDS) -> list[Reg
     gc.disable()
     try:
         return _regions(json.loads(content), path, frame)
-    except InputError:
+    except WsiError:
         raise
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a readable GeoJSON file ({error})") from error
@@ -54,6 +54,7 @@ def regions_of(content: bytes, path: Path, frame: Frame = NO_BOUNDS) -> list[Reg
 
 
 def _regions(found: Any, path: Path, frame: Frame) -> list[Region]:
+    frame.require_slide(found, path)
     features = found.get("features", [found]) if isinstance(found, dict) else found
     if not isinstance(features, list):
         raise InputError(f"{path}: no list of GeoJSON features in it")

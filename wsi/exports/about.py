@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from wsi.scores import Threshold, TileScores
@@ -11,12 +14,14 @@ from wsi.scores import Threshold, TileScores
 RESEARCH_USE = "Research use only. Not for diagnosis."
 
 
-def about(scores: TileScores, offset_px: tuple[int, int]) -> dict[str, Any]:
-    """Model, tiles, and the frame of the coordinates.
+def about(scores: TileScores, offset_px: tuple[int, int], predictions: str) -> dict[str, Any]:
+    """Slide (its fingerprint), model, tiles, and the frame of the coordinates.
 
-    offset_px: level-0 (x, y) of the file's (0, 0).
+    offset_px: level-0 (x, y) of the file's (0, 0). predictions: SHA-256 of the table that the scores are from.
     """
     return {
+        "slide": scores.slide,
+        "predictions": predictions,
         "model": scores.model,
         "tile": asdict(scores.grid.spec),
         "slide_px": [scores.grid.slide_width, scores.grid.slide_height],
@@ -29,6 +34,21 @@ def about(scores: TileScores, offset_px: tuple[int, int]) -> dict[str, Any]:
     }
 
 
+def export_predictions(path: Path) -> str:
+    """SHA-256 of the predictions that a regions.geojson or tiles.geojson.gz says it is of; "" where it does not say.
+
+    Both say it before the first feature: only the head is read.
+    """
+    with path.open("rb") as stream:
+        head = stream.read(_HEAD_BYTES)
+    if head.startswith(b"\x1f\x8b"):
+        head = zlib.decompressobj(wbits=31).decompress(head, _HEAD_BYTES)
+    found = _PREDICTIONS.search(head)
+    return found[1].decode() if found else ""
+
+
+_HEAD_BYTES = 1 << 14
+_PREDICTIONS = re.compile(rb'"predictions": ?"([0-9a-f]{64})"')
 _OVERLAP = "in GeoJSON an overlapping tile is its middle, one stride wide; in tables its box is the whole tile"
 _FRAME = "level-0 px (x, y) from the slide's top-left corner"
 _FRAME_OF_BOUNDS = (

@@ -62,7 +62,7 @@ def write_exports(
     """
     tiles = ScoredTiles.of(scores)
     thresholds = {name: scores.threshold(name, options.threshold) for name in scores.classes}
-    in_qupath, on_slide = about(scores, bounds_offset), about(scores, (0, 0))
+    in_qupath, on_slide = about(scores, bounds_offset, source), about(scores, (0, 0), source)
     paths = {name: out / file for name, file in options.files.items()}
     for name, path in paths.items():
         if name == "tiles":

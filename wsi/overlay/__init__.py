@@ -7,7 +7,7 @@ that no painted tile touches keeps the slide's own value; a native JPEG tile wit
 from wsi.overlay.heat import UNPAINTED, Heat
 from wsi.overlay.options import STYLES, OverlayOptions, Style
 from wsi.overlay.painter import Painter
-from wsi.overlay.pyramid import write_overlay
+from wsi.overlay.pyramid import overlay_provenance, write_overlay
 from wsi.overlay.region import parse_region, write_region
 from wsi.overlay.view import View
 
@@ -19,6 +19,7 @@ __all__ = [
     "Painter",
     "Style",
     "View",
+    "overlay_provenance",
     "parse_region",
     "write_overlay",
     "write_region",

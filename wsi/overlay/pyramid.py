@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from tifffile import TiffFile, TiffFileError
 
 from wsi.atomic import refuse_overwriting
 from wsi.errors import SlideError
@@ -32,14 +34,25 @@ from wsi.writers.pyramid import PyramidFile, writing_pyramid
 # Tiles that a thread takes at once, and chunks of them that wait for their turn in the file.
 _CHUNK, _WAITING = 8, 4 * cache.WORKERS
 
+# What overlay.ome.tif says of itself to people and programs, in its OME description.
+_BELONGS = "Heat overlay by Tesela, research use only. slide={slide} predictions={predictions}"
+_BELONGS_PATTERN = re.compile(r"slide=(\w*) predictions=(\w*)")
+
 Progress = Callable[[float], None]
 
 
 def write_overlay(
-    path: Path, slide: Slide, scores: TileScores, options: OverlayOptions, progress: Progress | None = None
+    path: Path,
+    slide: Slide,
+    scores: TileScores,
+    options: OverlayOptions,
+    progress: Progress | None = None,
+    predictions: str = "",
 ) -> None:
     """Write the slide with its colours as a pyramid (see `wsi.writers.pyramid`). progress is told 0 to 1.
 
+    predictions: SHA-256 of the table that the scores are from; with the slide's fingerprint it goes into the file's
+    description, see `overlay_provenance`.
     Native JPEG tiles that nothing is painted on are copied byte for byte; with quality 0, so are lossless ones.
     Raises SlideError where the file cannot be written, such as on a full disk; nothing is left behind then.
     """
@@ -48,7 +61,8 @@ def write_overlay(
     painter, plan = Painter(scores, options), plan_overlay(slide, options.quality)
     profile = slide.header.icc_profile if slide.icc == "as-is" else None  # read through it, pixels are sRGB
     # Where the file does not say its mpp, somebody gave it when the tiles were cut.
-    facts = Facts(slide.mpp or scores.grid.slide_mpp, slide.header.objective_power, profile)
+    text = _BELONGS.format(slide=scores.slide, predictions=predictions) if predictions else ""
+    facts = Facts(slide.mpp or scores.grid.slide_mpp, slide.header.objective_power, profile, text)
     keep_freed_memory()
     try:
         with writing_pyramid(path, plan.levels, facts) as pyramid:
@@ -61,6 +75,19 @@ def write_overlay(
             f"{path}: cannot be written ({error.strerror or error}), {free / 1e9:.1f} GB are free there; "
             "nothing was kept, make room and run again"
         ) from error
+
+
+def overlay_provenance(path: Path) -> tuple[str, str]:
+    """(fingerprint of the slide, SHA-256 of the predictions) that an overlay.ome.tif was painted of; "" where unknown.
+
+    Raises OSError where the file cannot be read.
+    """
+    try:
+        with TiffFile(path) as tiff:
+            found = _BELONGS_PATTERN.search(tiff.pages.first.description)
+    except (TiffFileError, IndexError) as error:
+        raise OSError(f"{path}: no TIFF file ({error})") from error
+    return (found[1], found[2]) if found else ("", "")
 
 
 class _Work:
