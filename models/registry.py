@@ -13,13 +13,14 @@ import json
 import os
 import re
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wsi.atomic import writing
 from wsi.digest import sha256_of
-from wsi.errors import InputError
+from wsi.errors import InputError, TakenError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _REFERENCE = re.compile(rf"({_NAME.pattern})(?:@(\d+))?")
@@ -124,13 +125,16 @@ class Registry:
             raise InputError(f"{folder}: {_DESCRIPTION} is there, but {_WEIGHTS} is missing; copy both files")
         if sha256_of(folder / _WEIGHTS) != digest:
             raise InputError(f"{folder / _WEIGHTS}: not the weights that {_DESCRIPTION} is of; copy both files again")
-        for known in self.entries()[0]:
-            if known.name == name and known.description["weights_sha256"] == digest:
-                return known
-        version = max(self.versions(name), default=0) + 1
-        with writing(self.root / name / str(version)) as temporary:
-            shutil.copytree(folder, temporary)
-        return self.entry(name, version)
+        while True:
+            for known in self.entries()[0]:
+                if known.name == name and known.description["weights_sha256"] == digest:
+                    return known
+            version = max(self.versions(name), default=0) + 1
+            # Somebody else may add the same version at this moment, and then the next one is ours.
+            with suppress(TakenError):
+                with writing(self.root / name / str(version)) as temporary:
+                    shutil.copytree(folder, temporary)
+                return self.entry(name, version)
 
     def promote(self, name: str, version: int) -> Entry:
         """Let the plain name mean this version."""

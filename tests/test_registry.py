@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,23 @@ def test_versions_count_up_and_hold_what_was_added(registry: Registry) -> None:
 def test_the_same_weights_get_no_second_version(registry: Registry, tmp_path: Path) -> None:
     assert registry.add(tmp_path / "one", "colon").reference == "colon@1"
     assert registry.versions("colon") == [1, 2]
+
+
+def test_two_that_add_at_once_get_a_version_each(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copytree = shutil.copytree
+
+    def copy_while_another_adds(folder: Path, target: Path) -> None:
+        monkeypatch.setattr(shutil, "copytree", copytree)
+        other = registry.add(a_model(tmp_path / "three", "three"), "colon")
+        assert other.reference == "colon@3"
+        copytree(folder, target)
+
+    monkeypatch.setattr(shutil, "copytree", copy_while_another_adds)
+    assert registry.add(a_model(tmp_path / "four", "four"), "colon").reference == "colon@4"
+    weights = [(registry.root / "colon" / str(number) / "model.safetensors").read_bytes() for number in (3, 4)]
+    assert weights == [b"three", b"four"]
 
 
 def test_the_plain_name_means_the_promoted_version_and_nothing_until_there_is_one(registry: Registry) -> None:

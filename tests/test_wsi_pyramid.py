@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 from collections import namedtuple
 from collections.abc import Iterator
@@ -14,7 +13,6 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
-from wsi.atomic import write_json, writing
 from wsi.convert import ConvertOptions, convert
 from wsi.errors import SlideError
 from wsi.ingest import ingest
@@ -204,49 +202,4 @@ def test_a_full_disk_is_told_before_a_byte_is_written(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9, 10**6))
     with open_slide(phantom_flat) as slide, pytest.raises(SlideError, match=r"GB needed .* 0\.0 GB free; make room"):
         convert(slide, tmp_path / "a.ome.tif")
-    assert list(tmp_path.iterdir()) == []
-
-
-# wsi.atomic
-
-
-def test_a_file_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
-    with writing(tmp_path / "sub" / "a.ome.tif") as temporary:
-        temporary.write_text("half")
-        assert not (tmp_path / "sub" / "a.ome.tif").exists()
-        assert temporary.name.endswith(".ome.tif")
-    assert [path.name for path in (tmp_path / "sub").iterdir()] == ["a.ome.tif"]
-
-
-@pytest.mark.parametrize("name", ["a.json", "slide [1].ome.tif", "bare"])
-def test_leftovers_of_a_killed_process_are_removed_and_nothing_else(name: str, tmp_path: Path) -> None:
-    stem, dot, ending = name.partition(".")
-    left = tmp_path / f".{stem}.99999.partial{dot}{ending}"
-    left.write_text("half")
-    others = [tmp_path / f".other.99999.partial{dot}{ending}", tmp_path / f"{stem}2{dot}{ending}"]
-    for other in others:
-        other.touch()
-    with writing(tmp_path / name) as temporary:
-        temporary.write_text("whole")
-    assert sorted(tmp_path.iterdir()) == sorted([tmp_path / name, *others])
-
-
-def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
-    for content in ("old", "new"):
-        with writing(tmp_path / "a.zarr") as temporary:
-            temporary.mkdir()
-            (temporary / content).touch()
-    assert [path.name for path in (tmp_path / "a.zarr").iterdir()] == ["new"]
-
-
-def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match=r"No space left on device: .*a\.json"), writing(tmp_path / "a.json"):
-        raise OSError(errno.ENOSPC, "No space left on device")
-    with pytest.raises(OSError, match=r"^damaged$"), writing(tmp_path / "a.json"):
-        raise OSError("damaged")
-
-
-def test_json_refuses_nan_and_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="JSON"):
-        write_json(tmp_path / "a.json", {"value": float("nan")})
     assert list(tmp_path.iterdir()) == []

@@ -19,5 +19,9 @@ class InputError(WsiError, ValueError):
     """A table, annotation, configuration or model file is not what it should be."""
 
 
+class TakenError(InputError):
+    """Where something is to be written lies something that must not be replaced."""
+
+
 class MismatchError(WsiError, ValueError):
     """Two things that must agree (a model and a tile grid, scores and a slide) do not."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from wsi.atomic import writing
 from wsi.colours import class_colours, hex_of
+from wsi.readers.zarr.own import ATTRIBUTE, is_own
 from wsi.scores import TileScores
 
 
@@ -41,12 +42,16 @@ class Heatmap:
         return cls(scores.classes, scores.heatmap(), cell, offset, scores.grid.slide_mpp)
 
     def write(self, path: Path, belongs: Mapping[str, str] | None = None) -> None:
-        """Write an OME-Zarr folder (Zarr format 3). belongs: whose map it is, kept as the attribute "tesela"."""
-        with writing(path) as temporary:
+        """Write an OME-Zarr folder (Zarr format 3). belongs: whose map it is, kept as the attribute "tesela".
+
+        Raises InputError where there is a folder that Tesela did not write.
+        """
+        with writing(path, is_own) as temporary:
             group = zarr.open_group(temporary, mode="w", zarr_format=3)
             group.create_array(
                 "0", data=self.values, chunks=self.values.shape, dimension_names=("c", "y", "x"), fill_value=np.nan
             )
+            group.attrs[ATTRIBUTE] = {}
             group.attrs["ome"] = {
                 "version": "0.5",
                 "multiscales": [self._multiscale()],

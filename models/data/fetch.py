@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 import pooch
 from requests.exceptions import RequestException
 
-from wsi.atomic import remove, writing
+from wsi.atomic import writing
 from wsi.errors import InputError
 
 
@@ -74,7 +74,7 @@ def fetch(data: PublicSet, archives: Sequence[str], out: Path, told: Callable[[f
             _download(data, archives[number:], out, _Bar(told))
         unpack(archive, folder)
         if not given:
-            remove(archive)
+            archive.unlink()
 
 
 def _check(archive: Path, md5: str) -> None:

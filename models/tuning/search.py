@@ -28,8 +28,8 @@ from models.tuning.study import (
     report_epoch,
     require_optuna,
 )
-from wsi.atomic import remove
 from wsi.errors import WsiError
+from wsi.files import remove
 
 if TYPE_CHECKING:
     from optuna import Study, Trial

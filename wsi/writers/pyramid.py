@@ -18,6 +18,7 @@ from typing import BinaryIO, Literal, get_args
 
 import imagecodecs
 import numpy as np
+import tifffile
 from numpy.typing import NDArray
 
 from wsi.atomic import writing
@@ -34,6 +35,7 @@ Codec = Literal["jpeg", "deflate", "lzw"]
 COMPRESSION_OF: dict[Codec, int] = {"jpeg": 7, "deflate": 8, "lzw": 5}
 _RGB, _YCBCR, _BY_HORIZONTAL_DIFFERENCE = 2, 6, 2
 _PER_CM = 3
+_SOFTWARE = "Tesela"
 
 
 @dataclass(frozen=True)
@@ -149,11 +151,23 @@ def write_pyramid(
 
 @contextmanager
 def writing_pyramid(path: Path, levels: Sequence[TiledLevel], facts: Facts) -> Iterator[PyramidFile]:
-    """A pyramid to fill; on leaving the context it is complete and named, or gone."""
-    with writing(path) as temporary, temporary.open("wb", buffering=1 << 20) as stream:
+    """A pyramid to fill; on leaving the context it is complete and named, or gone.
+
+    Raises InputError where a file lies there that Tesela did not write: it may be the only copy of a slide.
+    """
+    with writing(path, is_own) as temporary, temporary.open("wb", buffering=1 << 20) as stream:
         pyramid = PyramidFile(stream, levels)
         yield pyramid
         pyramid.finish(path.name.partition(".")[0], facts)
+
+
+def is_own(path: Path) -> bool:
+    """Whether Tesela wrote this TIFF."""
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            return bool(tiff.pages.first.software == _SOFTWARE)
+    except (OSError, ValueError, LookupError, tifffile.TiffFileError):
+        return False
 
 
 class PyramidFile:
@@ -252,7 +266,7 @@ def _picture_tags(width: int, height: int, compression: int, photometric: int, p
     """What every directory has: 8-bit RGB, channels together."""
     tags: Tags = {256: (LONG, [width]), 257: (LONG, [height]), 258: (SHORT, [8, 8, 8])}
     tags |= {259: (SHORT, [compression]), 262: (SHORT, [photometric]), 277: (SHORT, [3]), 284: (SHORT, [1])}
-    tags[305] = (ASCII, b"Tesela\0")
+    tags[305] = (ASCII, _SOFTWARE.encode() + b"\0")
     if predictor != 1:
         tags[317] = (SHORT, [predictor])
     return tags

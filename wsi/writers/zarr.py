@@ -12,7 +12,7 @@ import zarr
 from numpy.typing import NDArray
 
 from wsi.atomic import writing
-from wsi.readers.zarr.own import PICTURES, own_attributes
+from wsi.readers.zarr.own import PICTURES, is_own, own_attributes
 from wsi.writers.halving import Sink, halve_down, level_sizes
 from wsi.writers.ome import Facts
 from wsi.writers.shards import ShardedArray
@@ -22,6 +22,8 @@ def write_zarr_pyramid(
     path: Path, bands: Iterable[NDArray[np.uint8]], size: tuple[int, int], facts: Facts, chunk_px: int = 512
 ) -> None:
     """Write an RGB pyramid to the folder `path`, which has its name only once it is whole.
+
+    Raises InputError where something lies there that Tesela did not write.
 
     bands: (rows, width, 3) uint8 from top to bottom, of any height; together they are `size` (width, height).
     """
@@ -36,7 +38,7 @@ def _writing_zarr(path: Path, sizes: Sequence[tuple[int, int]], facts: Facts, ch
 
     sizes: (width, height) of every level. Yields what takes bands of `chunk_px` rows.
     """
-    with writing(path) as temporary, ExitStack() as opened:
+    with writing(path, is_own) as temporary, ExitStack() as opened:
         group = zarr.open_group(temporary, mode="w", zarr_format=3, attributes=_attributes(path, facts, len(sizes)))
         levels = [
             opened.enter_context(closing(ShardedArray(group, temporary / str(index), size, chunk_px)))
