@@ -13,8 +13,9 @@ from finished_slides import cut, make_slide, paint, score
 from pipelines.cohort import Cohort, CohortSlide
 from pipelines.stages import export
 from pipelines.status import STAGE_FILES, SlideStatus, reached, status_of, to_json
-from wsi.atomic import remove, write_json
+from wsi.atomic import write_json
 from wsi.exports import ExportOptions
+from wsi.files import remove
 
 COHORT = Cohort((CohortSlide("a", "a.tif"),))
 
