@@ -52,6 +52,14 @@ def test_the_tissue_area_is_that_of_the_outlines(run: Path) -> None:
     assert row_of(run)["tissue_area_mm2"] == pytest.approx(found["tissue_area_mm2"], rel=0.01)
 
 
+def test_the_cohort_table_has_the_mpp_that_was_used_and_says_where_it_is_from(run: Path) -> None:
+    row = row_of(run)
+    assert (row["mpp"], row["mpp_y"], row["mpp_source"]) == (1.0, 1.0, "file")
+    ingest(run / "a.ome.tif", run / "slides" / "a", 0.5)
+    row = row_of(run)
+    assert (row["mpp"], row["mpp_source"]) == (0.5, "given")
+
+
 def test_corrected_outlines_have_the_area_that_a_person_gave_them(run: Path) -> None:
     """400 × 250 px at 1 µm, of two outlines that overlap."""
     corrected = [

@@ -23,7 +23,10 @@ _QUALITY_COLUMNS = (
 
 
 def cohort_table(cards: Sequence[Card]) -> pa.Table:
-    """The sheet's columns, each slide's state, its areas in mm², its quality; null where unknown."""
+    """The sheet's columns, each slide's state, its areas in mm², its quality; null where unknown.
+
+    mpp is the one that was used, µm per px along x (mpp_y: along y), wherever it is from (mpp_source: file, given).
+    """
     names = sorted({row.name for card in cards for row in card.classes})
     rows = []
     for card in cards:
@@ -31,6 +34,10 @@ def cohort_table(cards: Sequence[Card]) -> pa.Table:
         rows.append(
             {
                 **asdict(card.slide),
+                "mpp": card.mpp[0] if card.mpp else card.slide.mpp,
+                "mpp_y": card.mpp[1] if card.mpp else card.slide.mpp,
+                "mpp_source": card.info.get("mpp_source"),
+                "fingerprint": card.info.get("fingerprint"),
                 "state": card.status.state,
                 "reason": card.status.reason,
                 "tissue_area_mm2": card.tissue_area_mm2,
