@@ -48,8 +48,8 @@ def _faults(run: Path, folder: Path) -> Iterator[Fault]:
 
 def _replaced(info: SlideInfo, path: Path) -> str | None:
     """That the slide is another one than when it was ingested. One that cannot be reached now is not judged."""
-    source = source_of(info.source)
-    if isinstance(source, Url) or not source.exists():
+    files = [source_of(name) for name in (info.source, info.path)]
+    if any(isinstance(file, Url) or not file.exists() for file in files):
         return None
     try:
         info.require_unchanged(path)
