@@ -1,99 +1,82 @@
-"""`make bench`: every figure in one run, as a table and as build/bench.json. Exit code 1 where one is missed.
+"""`make bench`: every figure in one run, as a table and in build/bench.json.
 
-`python -m benchmarks tiles ink` measures these parts alone, and writes no file. Some take too long for every run, and
-are only measured by name: `python -m benchmarks nine prostate crc5 large whole`.
+`python -m benchmarks tiles ink` measures these parts alone; in the file, the figures of the others stay. Some take too
+long for every run, and are only measured by name: `python -m benchmarks nine prostate crc5 large whole`.
+
+Exit code 1 where a figure is missed, or a part fails or does not end.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import (
-    blanks,
-    converting,
-    crc5,
-    exporting,
-    ink,
-    large,
-    marked,
-    nine,
-    overlaying,
-    predicting,
-    prostate,
-    reading,
-    tiling,
-    tissue,
-    training,
-    whole,
-)
 from benchmarks.figures import Figure
-from benchmarks.slides import slides, tiled_slides
+from benchmarks.parts import LONG, PARTS
+from benchmarks.running import Measured, measure_apart
 from wsi.atomic import write_json
 
-
-def _of_slides() -> Iterator[Figure]:
-    for name, path in slides().items():
-        for module in (reading, predicting):
-            yield from module.measure(name, path)
-    yield from predicting.measure_small()
+_FILE = Path("build/bench.json")
+# Several times what a part takes on two cores that have nothing else to do.
+_LIMIT_S, _LONG_LIMIT_S = 45 * 60, 4 * 3600
+_KEYS = ("value", "unit", "against", "bound", "holds")
 
 
-def _tiles() -> Iterator[Figure]:
-    for name, path in tiled_slides().items():
-        yield from tiling.measure(name, path)
-    yield from tiling.measure_growth()
-
-
-PARTS: dict[str, Callable[[], Iterator[Figure] | list[Figure]]] = {
-    "slides": _of_slides,
-    "converting": converting.measure,
-    "tissue": tissue.measure,
-    "ink": ink.measure,
-    "marked": marked.measure,
-    "tiles": _tiles,
-    "blanks": blanks.measure,
-    "exporting": exporting.measure,
-    "training": training.measure,
-    "overlaying": overlaying.measure,
-}
-LONG: dict[str, Callable[[], list[Figure]]] = {
-    "nine": nine.measure,
-    "prostate": prostate.measure,
-    "crc5": crc5.measure,
-    "large": large.measure,
-    "whole": whole.measure,
-}
-
-
-def main(names: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Measure, print, write."""
-    every = {**PARTS, **LONG}
-    unknown = sorted(set(names) - set(every))
-    if unknown:
-        raise SystemExit(f"no part {', '.join(unknown)}; there are {', '.join(every)}")
-    figures: list[Figure] = []
-    for name in names or PARTS:
-        Console(stderr=True).print(f"{name} ...")
-        figures += every[name]()
-    _print(figures)
-    if not names:
-        keys = ("value", "unit", "against", "bound", "holds")
-        write_json(Path("build/bench.json"), {f.name: {key: getattr(f, key) for key in keys} for f in figures})
-    return 0 if all(figure.holds for figure in figures) else 1
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure what Tesela is held to.")
+    parser.add_argument("parts", nargs="*", help=f"{', '.join(PARTS)} (default: all of these); {', '.join(LONG)}")
+    parser.add_argument("--limit-s", type=float, help="seconds that a part may take")
+    given = parser.parse_args(arguments)
+    if unknown := sorted(set(given.parts) - {*PARTS, *LONG}):
+        parser.error(f"no part {', '.join(unknown)}; there are {', '.join([*PARTS, *LONG])}")
+    measured = []
+    for part in given.parts or PARTS:
+        Console(stderr=True).print(f"{part} ...")
+        measured.append(measure_apart(part, given.limit_s or (_LONG_LIMIT_S if part in LONG else _LIMIT_S)))
+        record(measured[-1], _FILE)
+    show(measured)
+    return 0 if all(not each.fault and all(figure.holds for figure in each.figures) for each in measured) else 1
 
 
-def _print(figures: Sequence[Figure]) -> None:
+def record(measured: Measured, file: Path) -> None:
+    """Put a part's figures into the file, in place of those it had; a part that failed has none."""
+    try:
+        figures: dict[str, dict[str, Any]] = json.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        figures = {}
+    figures = {name: values for name, values in figures.items() if values.get("part") != measured.part}
+    about = {"part": measured.part, "measured": datetime.now(UTC).isoformat(timespec="seconds")}
+    figures |= {each.name: {key: getattr(each, key) for key in _KEYS} | about for each in measured.figures}
+    write_json(file, figures)
+
+
+def show(measured: Sequence[Measured]) -> None:
+    """Print the figures; then what there is none of, and why."""
     table = Table("figure", "value", "bound", "holds", "against", "detail")
-    for figure in figures:
-        bound = f"{'≥' if figure.at_least else '≤'} {figure.bound:g}"
-        holds = "yes" if figure.holds else "NO"
-        table.add_row(figure.name, f"{figure.value:.2f} {figure.unit}", bound, holds, figure.against, figure.detail)
-    Console(width=160).print(table)
+    for figure in (figure for each in measured for figure in each.figures):
+        table.add_row(*_row(figure))
+    console = Console(width=160, markup=False)
+    console.print(table)
+    for each in measured:
+        if each.fault:
+            console.print(f"{each.part}: NOT MEASURED: {each.fault}", style="red")
+        elif not each.figures:
+            console.print(f"{each.part}: left out, its slides are not there (TESELA_TEST_DATA)")
+
+
+def _row(figure: Figure) -> tuple[str, ...]:
+    bound = f"{'≥' if figure.at_least else '≤'} {figure.bound:g}"
+    holds = "yes" if figure.holds else "NO"
+    return (figure.name, f"{figure.value:.2f} {figure.unit}", bound, holds, figure.against, figure.detail)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.figures import Figure
+from wsi import processes
 from wsi.ink import InkOptions, ink_regions, regions_mask
 from wsi.slide import open_slide
 from wsi.tissue import TissueOptions, find_tissue
@@ -53,7 +54,7 @@ def measure() -> list[Figure]:
     if folder is None:
         return []
     tuned, reported = halves(folder)
-    with ProcessPoolExecutor(2) as pool:
+    with ProcessPoolExecutor(2, mp_context=processes.fresh("benchmarks.ink")) as pool:
         found = dict(zip(tuned + reported, pool.map(outlined, tuned + reported, chunksize=4), strict=True))
     half = [found[path] for path in reported]
     _print(half, [found[path] for path in tuned])
@@ -97,7 +98,7 @@ def halves(folder: Path) -> tuple[list[Path], list[Path]]:
 
 def outlined(path: Path) -> Outlined:
     """Measure one slide."""
-    cv2.setNumThreads(1)
+    cv2.setNumThreads(0)
     truth = read_truth(path)
     with open_slide(path) as slide:
         found = ink_regions(slide, InkOptions()).regions

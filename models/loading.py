@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from models.augment import Augment
 from models.balance import draw, epoch_length
 from models.data import TileSet, list_some
+from wsi import processes
 from wsi.errors import InputError, WsiError
 from wsi.geometry import TileSpec
 
@@ -181,6 +182,7 @@ def make_loader(
         pin_memory=pin,
         persistent_workers=workers > 0,
         worker_init_fn=_one_thread if workers else None,
+        multiprocessing_context=processes.fresh("models.loading", "models.data.slides") if workers else None,
     )
 
 
