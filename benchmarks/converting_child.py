@@ -27,7 +27,8 @@ def _ours(source: Path, out: Path) -> float:
 
     began = time.perf_counter()
     with open_slide(source) as slide:
-        convert(slide, out, ConvertOptions(target_of(out, None)))
+        target = target_of(out, None)
+        convert(slide, out, ConvertOptions(target, "jpeg" if target == "ome-tiff" else None))
     return time.perf_counter() - began
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import tifffile
 
 from wsi.atomic import writing
-from wsi.convert import convert
+from wsi.convert import ConvertOptions, convert
 from wsi.geometry import Box
 from wsi.phantom import Phantom, PhantomSpec
 from wsi.slide import open_slide
@@ -28,7 +28,7 @@ def slides() -> dict[str, Path]:
     phantom = Path("build/bench") / f"phantom-{_SIDE_PX}.ome.tif"
     if not phantom.exists():
         with open_slide(flat()) as slide:
-            convert(slide, phantom)
+            convert(slide, phantom, ConvertOptions(codec="jpeg"))
     return {**_colorectal(), "phantom": phantom}
 
 

@@ -65,7 +65,7 @@ def _stages(source: Path) -> dict[str, Callable[[], str]]:
 
     def convert() -> str:
         stages.ingest(source, _FOLDER, None)
-        return f"striped LZW, {_WIDTH_PX} × {_HEIGHT_PX} px, to a JPEG pyramid"
+        return f"striped LZW, {_WIDTH_PX} × {_HEIGHT_PX} px, to a lossless pyramid"
 
     def tissue() -> str:
         return f"{stages.tissue(slide, _FOLDER, TissueOptions())['tissue_area_mm2']:.0f} mm² of tissue"

@@ -39,7 +39,8 @@ _CHUNK_PX = 512
 class ConvertOptions:
     """What to write. None: as the source has it where its tiles can be copied, else as PyramidOptions says.
 
-    codec, quality, tile_px: given, they mean that pixels are encoded anew, unless the source's are like that.
+    codec, quality, tile_px: given, they mean that pixels are encoded anew, unless the source's are like that. What is
+    stored without loss stays so, with deflate, unless `codec` or `quality` asks for JPEG.
     keep: what may name a patient, and is only kept when asked for: "label", "macro" (pictures) and "text" (the
     slide's whole description).
     """
@@ -67,11 +68,20 @@ class ConvertOptions:
             raise InputError(f"--quality is for JPEG, and --codec {self.codec} is lossless: give one of them")
         self.encoding()
 
-    def encoding(self) -> PyramidOptions:
-        """How pixels of an OME-TIFF are encoded where they are not copied."""
+    def encoding(self, lossless: bool = False) -> PyramidOptions:
+        """How pixels of an OME-TIFF are encoded where they are not copied. lossless: the source lost nothing."""
         plain = PyramidOptions()
+        codec: Codec = "deflate" if lossless and self.quality is None else plain.codec
         quality = plain.quality if self.quality is None else self.quality
-        return PyramidOptions(self.codec or plain.codec, quality, self.tile_px or plain.tile_px)
+        return PyramidOptions(self.codec or codec, quality, self.tile_px or plain.tile_px)
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What became of the pixels, as one line for people. exact: they are those that the slide is read as."""
+
+    line: str
+    exact: bool
 
 
 def target_of(out: Path, target: Target | None) -> Target:
@@ -88,12 +98,13 @@ def convert(
     out: Path,
     options: ConvertOptions = ConvertOptions(),
     progress: Callable[[float], None] | None = None,
-) -> None:
+) -> Conversion:
     """Write `slide` as a pyramid. Tiles that can be copied are: byte for byte, and only missing levels are encoded.
 
     mpp, objective power, ICC profile and the scanner's settings are kept; label, macro and other text only where
-    `options.keep` asks for them. Memory is a few bands of rows, whatever the size. Raises SlideError where the disk
-    has no room, or has none left on the way; what was written is removed then.
+    `options.keep` asks for them. Memory is a few bands of rows, whatever the size. Raises TakenError where something
+    lies at `out` that Tesela did not write, and SlideError where the disk has no room, or has none left on the way;
+    what was written is removed then.
     """
     refuse_overwriting(out, slide.path)
     target_of(out, options.target)
@@ -109,12 +120,14 @@ def convert(
     try:
         if plan is not None:
             copy_pyramid(slide, out, facts, plan, progress)
-            return
+            return _copied(plan)
         with closing(ahead(_bands(slide, progress))) as bands:
             if options.target == "ome-tiff":
-                write_pyramid(out, bands, slide.size, facts, options.encoding())
-            else:
-                write_zarr_pyramid(out, bands, slide.size, facts, options.tile_px or _CHUNK_PX)
+                encoding = options.encoding(slide.header.lossless)
+                write_pyramid(out, bands, slide.size, facts, encoding)
+                return _encoded(encoding)
+            write_zarr_pyramid(out, bands, slide.size, facts, options.tile_px or _CHUNK_PX)
+            return Conversion("every pixel is kept (zstd)", exact=True)
     except SlideError:
         raise
     except OSError as error:
@@ -122,6 +135,18 @@ def convert(
             f"{out}: cannot be written ({error.strerror or error}); converting {slide.name} takes up to "
             f"{needed / 1e9:.1f} GB, {_free_bytes(out) / 1e9:.1f} GB are free; nothing was kept"
         ) from error
+
+
+def _copied(plan: CopyPlan) -> Conversion:
+    made = f"; {len(plan.missing)} reduced levels are made from them" if plan.missing else ""
+    return Conversion(f"tiles are copied byte for byte{made}", exact=True)
+
+
+def _encoded(encoding: PyramidOptions) -> Conversion:
+    if encoding.codec != "jpeg":
+        return Conversion(f"every pixel is kept ({encoding.codec})", exact=True)
+    changed = f"pixels are encoded anew as JPEG of quality {encoding.quality}, and differ a little from the slide's"
+    return Conversion(f"{changed}; the codec deflate would keep them", exact=False)
 
 
 def _copy_plan(slide: Slide, options: ConvertOptions) -> CopyPlan | None:
@@ -138,7 +163,7 @@ def _copy_plan(slide: Slide, options: ConvertOptions) -> CopyPlan | None:
 def _needed_bytes(slide: Slide, options: ConvertOptions, plan: CopyPlan | None) -> int:
     """A safe estimate: JPEG of tissue takes 0.2 to 0.5 byte a px with all levels, lossless codecs up to 4."""
     pixels, per_px = slide.size[0] * slide.size[1] * 4 / 3, 3
-    codec = options.encoding().codec
+    codec = options.encoding(slide.header.lossless).codec
     if plan is not None:
         pixels, codec = sum(level.width * level.height for level in plan.missing), plan.built.codec
     if codec == "jpeg" and options.target == "ome-tiff":

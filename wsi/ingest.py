@@ -34,8 +34,9 @@ def ingest(
         info = seen.info()
         if not slide.header.random_access:
             target = out / "slide.ome.tif"
-            convert(slide, target, progress=progress)
+            made = convert(slide, target, progress=progress)
+            notes = info.notes if made.exact else (*info.notes, f"{target.name}: {made.line}")
             with open_slide(target, slide.mpp, icc) as converted:
-                info = replace(converted.info(source=source), mpp_source=info.mpp_source, notes=info.notes)
+                info = replace(converted.info(source=source), mpp_source=info.mpp_source, notes=notes)
     info.write(out / "slide.json")
     return info

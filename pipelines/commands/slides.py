@@ -8,6 +8,7 @@ from typing import Annotated, Optional
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from pipelines import stages
 from pipelines.commands.app import AsJson, SlideArgument, SlideMpp, app, show, show_json
@@ -65,7 +66,9 @@ def convert(
     ] = None,
     codec: Annotated[
         Optional[Codec],  # noqa: UP045
-        typer.Option(help="all but jpeg are lossless [default: the source's if tiles are copied, else jpeg]"),
+        typer.Option(
+            help="all but jpeg are lossless [default: the source's if tiles are copied; else deflate, or jpeg if it is lossy]"
+        ),
     ] = None,
     quality: Annotated[
         Optional[int],  # noqa: UP045
@@ -85,6 +88,7 @@ def convert(
 
     A slide that is tiled already (JPEG, LZW, deflate or uncompressed) is copied tile by tile, byte for byte, and only
     missing levels are encoded; give --quality, or another --codec or --tile-px than its own, to encode it anew.
+    What is stored without loss stays so, unless you ask for JPEG. What lies at OUT is replaced only if Tesela wrote it.
     mpp, objective power, ICC profile and scanner settings are kept. Label, macro and other text are left out.
     """
     from wsi.convert import convert as write
@@ -92,4 +96,5 @@ def convert(
 
     options = ConvertOptions(target_of(out, target), codec, quality, tile_px, frozenset(keep or ()))
     with open_slide(source_of(slide), mpp, "as-is") as opened, progress_bar(f"convert {opened.name}") as told:
-        write(opened, out, options, told)
+        made = write(opened, out, options, told)
+    show(Text(f"{out}: {made.line}"))

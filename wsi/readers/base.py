@@ -39,6 +39,7 @@ class Header:
     bounds_offset: level-0 (x, y) of the scanned area's top-left where the format has one.
     random_access: small regions can be read without decoding whole rows or the whole image.
     notes: what was unknown or altered (16 bit scaled...), for people.
+    lossless: pixels are stored by a codec that is known to lose nothing.
     description: the file's own text, as it is. It may name a patient: it is not shown and goes into no file by itself.
     """
 
@@ -50,6 +51,7 @@ class Header:
     random_access: bool = True
     notes: tuple[str, ...] = ()
     description: str = ""
+    lossless: bool = False
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ from wsi.readers.streamed import StreamedPicture
 
 # Up to here a picture is decoded once and held: 192 MB of RGB. Above, JPEG and PNG are decoded row by row.
 _HELD_PX = MAX_TILE_PX
+# Others may lose something, and do not always say so.
+_LOSSLESS = ("png", "bmp")
 _STREAMED = ("jpeg", "png")
 # OpenJPEG keeps every sample as a 32-bit number, twice over.
 _LIMIT_PX = {"jp2": MAX_STRIP_PX // 4}
@@ -108,6 +110,7 @@ def _header(path: Path, kind: str, data: mmap.mmap) -> Header:
         random_access=False,
         notes=found.notes + pixel_notes(kind, data),
         description=found.description,
+        lossless=kind in _LOSSLESS,
     )
 
 

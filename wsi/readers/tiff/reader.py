@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from tifffile import PHOTOMETRIC
+from tifffile import COMPRESSION, PHOTOMETRIC
 
 from wsi.errors import SlideError
 from wsi.icc import profile_notes, rgb_profile
@@ -41,6 +41,18 @@ _DAMAGED = (
     OSError,
     TypeError,
     ValueError,
+)
+
+# JPEG 2000, WebP and JPEG XL may lose something, and do not always say so.
+_LOSSLESS = (
+    COMPRESSION.NONE,
+    COMPRESSION.LZW,
+    COMPRESSION.ADOBE_DEFLATE,
+    COMPRESSION.DEFLATE,
+    COMPRESSION.PACKBITS,
+    COMPRESSION.LZMA,
+    COMPRESSION.ZSTD,
+    COMPRESSION.PNG,
 )
 
 
@@ -116,6 +128,7 @@ class TiffReader:
             random_access=bool(first.is_tiled) and planes[0].tile_width * planes[0].tile_height <= MAX_RANDOM_TILE_PX,
             notes=(*notes, *pixel_notes(first), *profile_notes(icc), *mask_notes(tiff)),
             description=str(first.description),
+            lossless=first.compression in _LOSSLESS,
         )
         width, height = planes[0].level.width, planes[0].level.height
         streamed = StreamedPicture(path, width, height, full_scale_of(first)) if is_streamed(first) else None

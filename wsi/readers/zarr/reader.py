@@ -50,6 +50,7 @@ class ZarrReader:
             random_access=all(p.chunk_width * p.chunk_height <= MAX_RANDOM_TILE_PX for p in image.planes),
             notes=image.notes + why + profile_notes(profile),
             description=image.multiscale.name,
+            lossless=True,  # codecs that are not, such as JPEG, are none of Zarr's own
         )
 
     @classmethod
