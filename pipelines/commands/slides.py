@@ -67,7 +67,7 @@ def convert(
     codec: Annotated[
         Optional[Codec],  # noqa: UP045
         typer.Option(
-            help="all but jpeg are lossless [default: the source's if tiles are copied; else deflate, or jpeg if it is lossy]"
+            help="all but jpeg are lossless [default: the source's if copied; else deflate, or jpeg if it is lossy]"
         ),
     ] = None,
     quality: Annotated[
