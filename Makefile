@@ -5,12 +5,18 @@ INSTALLED := .venv/installed
 JAR := build/bioformats_package.jar
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help install demo test test-fast check format bench figures fuzz bioformats constraints clean
+# Tests run in so many processes. The networks in them are too small for threads, which would only wait for each other.
+TEST_PROCESSES ?= 2
+PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest
+IN_PARALLEL := -n $(TEST_PROCESSES) --dist loadfile
+
+.PHONY: help install demo test test-fast acceptance check format bench figures fuzz bioformats constraints clean
 
 help:
 	@echo "make demo         generate slides, train, predict, overlay, report (minutes)"
 	@echo "make test         all tests; those on real slides need TESELA_TEST_DATA"
 	@echo "make test-fast    without the slow ones and the real slides"
+	@echo "make acceptance   the proofs that take minutes each"
 	@echo "make check        lint, types, layers, workflow lint"
 	@echo "make bench        print the figures and write build/bench.json"
 	@echo "make figures      draw what the tissue and ink stages find: docs/tissue.png, build/figures/"
@@ -31,10 +37,13 @@ demo: install
 	$(BIN)/tesela demo
 
 test: install
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	$(PYTEST) $(IN_PARALLEL) --cov --cov-report=term:skip-covered --durations=20
 
 test-fast: install
-	$(BIN)/python -m pytest -m "not slow and not real"
+	$(PYTEST) $(IN_PARALLEL) -m "not slow and not real and not acceptance"
+
+acceptance: install
+	$(PYTEST) -m acceptance --durations=0
 
 check: install
 	$(BIN)/ruff check .

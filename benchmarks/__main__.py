@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -38,6 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
     if unknown := sorted(set(given.parts) - {*PARTS, *LONG}):
         parser.error(f"no part {', '.join(unknown)}; there are {', '.join([*PARTS, *LONG])}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the part that runs is ended too
     measured = []
     for part in given.parts or PARTS:
         Console(stderr=True).print(f"{part} ...")

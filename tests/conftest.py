@@ -24,6 +24,8 @@ settings.register_profile("tesela", derandomize=True, deadline=None, max_example
 settings.load_profile("tesela")
 # A store of runs takes seconds to make; tests/test_tracking.py has one.
 os.environ["TESELA_TRACKING"] = "off"
+# Not the models of who runs the tests.
+os.environ["TESELA_MODELS"] = "/nonexistent/models"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -51,13 +51,12 @@ class Heatmap:
             group.create_array(
                 "0", data=self.values, chunks=self.values.shape, dimension_names=("c", "y", "x"), fill_value=np.nan
             )
-            group.attrs[ATTRIBUTE] = {}
             group.attrs["ome"] = {
                 "version": "0.5",
                 "multiscales": [self._multiscale()],
                 "omero": {"channels": self._channels()},
             }
-            group.attrs["tesela"] = dict(belongs or {})
+            group.attrs[ATTRIBUTE] = dict(belongs or {})
 
     def _multiscale(self) -> dict[str, Any]:
         """Coordinates as NGFF has them: an index stands for its pixel's centre, and so does the slide's own.
