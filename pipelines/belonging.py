@@ -63,7 +63,10 @@ def _of_tiles(folder: Path, slide: str) -> Iterator[Fault]:
     if slide_of_table(schema) != slide:
         yield "tiles", _other_slide("tiles.parquet")
     if made_of_table(schema).get("tissue") != sha256_of(folder / "tissue.geojson"):
-        yield "tiles", "the outlines of the tissue have changed since the tiles were cut; delete tiles.parquet and run again"
+        yield (
+            "tiles",
+            "the outlines of the tissue have changed since the tiles were cut; delete tiles.parquet and run again",
+        )
 
 
 def _of_predictions(run: Path, folder: Path, slide: str) -> Iterator[Fault]:
@@ -75,7 +78,10 @@ def _of_predictions(run: Path, folder: Path, slide: str) -> Iterator[Fault]:
         if not (model / "model.json").exists():
             yield "predict", "the model was not trained to the end; run again"
         elif _json(model / "model.json").get("weights_sha256") != sources.get("weights"):
-            yield "predict", "the model was trained again since this slide was scored; delete predictions.parquet and run again"
+            yield (
+                "predict",
+                "the model was trained again since this slide was scored; delete predictions.parquet and run again",
+            )
     if sha256_of(folder / "tiles.parquet") != sources.get("tiles"):
         yield "predict", "the tiles have changed since they were scored; delete predictions.parquet and run again"
 
