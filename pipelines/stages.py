@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 from shapely.geometry.base import BaseGeometry
 
-from pipelines.console import progress_bar
-from wsi.annotations import Frame, Origin, Region, read_geojson, read_regions, write_geojson
+from pipelines.console import err, progress_bar
+from wsi.annotations import Drawing, Frame, Origin, Region, read_drawing, write_geojson
+from wsi.annotations.place import check_place
+from wsi.annotations.tissue import TissueOutlines
 from wsi.atomic import write_json
 from wsi.blank import BlankOptions
 from wsi.digest import sha256_of
@@ -26,6 +28,7 @@ from wsi.heatmap import Heatmap
 from wsi.icc import Icc
 from wsi.ingest import ingest as ingest_slide
 from wsi.ink import PEN_RGB, InkOptions, InkRegions, ink_regions, regions_mask
+from wsi.labelcounts import LabelCounts
 from wsi.labels import EVERYWHERE_SEEN, label_tiles
 from wsi.marked import MarkedOptions, MarkedRegions, marked_regions
 from wsi.overlay import OverlayOptions, write_overlay, write_region
@@ -66,10 +69,12 @@ def ink(
 ) -> InkRegions:
     """What a pen outlined: `out` (GeoJSON, in QuPath's frame) and, where asked, a PNG mask (0 and 255)."""
     with open_slide(slide_path, mpp) as slide:
-        offset, found = slide.header.bounds_offset, ink_regions(slide, options)
+        found = ink_regions(slide, options)
         if mask_path is not None:
             write_png(mask_path, regions_mask(found.regions, slide.size).astype(np.uint8) * 255)
-    write_geojson(out, found.regions, {f"{pen} pen": rgb for pen, rgb in PEN_RGB.items()}, offset_px=offset)
+        colours = {f"{pen} pen": rgb for pen, rgb in PEN_RGB.items()}
+        offset = slide.header.bounds_offset
+        write_geojson(out, found.regions, colours, {"slide": slide.fingerprint}, offset)
     return found
 
 
@@ -99,23 +104,34 @@ def tiles(
         own_mpp, name = slide.require_mpp(), _name(slide_path)
         grid = TileGrid.of(spec, slide.size, slide.mpp, name=name, allow_upsample=allow_upsample, edge=edge)
         if tissue_path is None:
-            mask = find_tissue(slide, tissue_options)[0]
+            outlines, mask = None, find_tissue(slide, tissue_options)[0]
         else:
             px_um = max(tissue_options.mask_mpp, *own_mpp)
-            outlines = read_geojson(tissue_path, Frame(slide.header.bounds_offset, origin, slide.fingerprint))
-            mask = TissueMask.of_regions(outlines, slide.size, px_um, own_mpp)
+            outlines = _outlines(tissue_path, slide, origin)
+            mask = TissueMask.of_regions(list(outlines.regions), slide.size, px_um, own_mpp)
         with progress_bar(f"tiles {name}") as told:
             table = make_tiles(slide, grid, mask, min_tissue, blank, workers=workers, progress=told)
         made_of = {} if tissue_path is None else {"tissue": sha256_of(tissue_path)}
         table = with_provenance(table, slide.fingerprint, made_of)
-    write_table(out, table)
+    write_table(out, table if outlines is None else outlines.kept_in(table))
     return int(candidates(table, grid).sum())
 
 
-def drawn(tiles_path: Path, annotation: Path, origin: Origin | None = None) -> list[Region]:
+def _outlines(path: Path, slide: Slide, origin: Origin | None) -> TissueOutlines:
+    """The tissue outlines of a slide, of any annotation file; what is to be said of them goes to stderr."""
+    drawing = read_drawing(path, Frame(slide.header.bounds_offset, origin, slide.fingerprint, slide.mpp))
+    notes = [*drawing.notes, *check_place(drawing.regions, slide.size)]
+    outlines = TissueOutlines.of(drawing.regions)
+    for note in [*notes, *outlines.notes()]:
+        err.print(f"warning: {path}: {note}", markup=False)
+    return outlines
+
+
+def drawn(tiles_path: Path, annotation: Path, origin: Origin | None = None) -> Drawing:
     """What somebody drew on the slide that the tiles were cut from, level-0 px; origin: see `wsi.annotations.Frame`."""
     table = read_table(tiles_path)
-    return read_regions(annotation, Frame(bounds_offset_of(table, tiles_path), origin, slide_of_table(table)))
+    grid, bounds_offset = grid_of(table, tiles_path), bounds_offset_of(table, tiles_path)
+    return read_drawing(annotation, Frame(bounds_offset, origin, slide_of_table(table), grid.slide_mpp))
 
 
 def label(
@@ -123,16 +139,24 @@ def label(
     out: Path,
     min_cover: float,
     *,
-    regions: Sequence[Region],
+    drawing: Drawing,
     outside: str | None = None,
     unseen: BaseGeometry = EVERYWHERE_SEEN,
-) -> dict[str, int]:
-    """labels.parquet: the tile table with `label` and `cover`. Returns the number of tiles of each label."""
+) -> LabelCounts:
+    """labels.parquet: the tile table with `label` and `cover`. Returns what became of regions and tiles."""
     table = read_table(tiles_path)
-    labelled = label_tiles(table, grid_of(table, tiles_path), regions, min_cover, outside, unseen)
+    labelled = label_tiles(
+        table,
+        grid_of(table, tiles_path),
+        drawing.regions,
+        min_cover,
+        outside,
+        unseen,
+        exclusions=drawing.exclusions,
+        notes=drawing.notes,
+    )
     write_table(out, labelled)
-    counts = labelled.filter(~labelled["blank"].to_numpy(zero_copy_only=False))["label"].value_counts().to_pylist()
-    return {entry["values"]: entry["counts"] for entry in counts if entry["values"] is not None}
+    return LabelCounts.of_table(labelled, out)
 
 
 def marked(
@@ -144,6 +168,13 @@ def marked(
         grid_of(table, tiles_path).check_slide(clean.size, clean.mpp, _name(clean_path))
         require_slide(tiles_path, slide_of_table(table), clean.fingerprint, _name(clean_path))
         return marked_regions(clean, copy, options)
+
+
+def write_marked(out: Path, regions: Sequence[Region], clean_path: Source) -> None:
+    """The regions that `marked` found on a slide as GeoJSON, to be looked at in QuPath."""
+    with open_slide(clean_path) as clean:
+        about = {"slide": clean.fingerprint}
+        write_geojson(out, regions, about=about, offset_px=clean.header.bounds_offset)
 
 
 def overlay(

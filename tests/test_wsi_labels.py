@@ -18,7 +18,7 @@ from pipelines.commands.app import app
 from wsi.annotations import Region, write_geojson
 from wsi.errors import InputError
 from wsi.geometry import TileGrid, TileSpec
-from wsi.labels import drawn_by_name, label_tiles
+from wsi.labels import label_tiles
 from wsi.tiles import read_table, with_grid, write_table
 
 # 10 × 8 tiles of 64 px.
@@ -98,13 +98,6 @@ def test_a_region_within_one_of_another_class_is_cut_out_of_it() -> None:
         assert (named == "normal").sum() == 4
         assert (named == "metastasis").sum() == 76
         assert cover.min() == 1
-
-
-def test_regions_that_only_overlap_or_are_equal_keep_their_areas() -> None:
-    one, two = Region(box(0, 0, 100, 100), "a", ""), Region(box(50, 0, 150, 100), "b", "")
-    assert {name: area.area for name, area in drawn_by_name([one, two]).items()} == {"a": 10_000, "b": 10_000}
-    same = Region(box(0, 0, 100, 100), "b", "")
-    assert {name: area.area for name, area in drawn_by_name([one, same]).items()} == {"a": 10_000, "b": 10_000}
 
 
 def run(*words: object) -> tuple[int, str]:

@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 from skimage.filters import threshold_otsu
 
 from wsi.annotations import Region
+from wsi.annotations.tissue import TISSUE
 from wsi.geometry import TileGrid
 from wsi.ink import ink_mask, stain_like_ink
 from wsi.pictures import write_jpeg
 from wsi.shapes import box_fractions, polygons_of, rasterise
 from wsi.slide import Slide
 from wsi.stain import background_rgb, by_bands, colour_density, contrast
-
-TISSUE = "tissue"
 
 # The least colour density of stain is this share of what Otsu's method says, within bounds. Below the lower one lie
 # background steps and JPEG noise (0.016 at the 99th percentile of the real slides' glass); above the upper one pale

@@ -12,13 +12,13 @@ from models.registry import model_folder
 from pipelines import stages
 from pipelines.commands.app import MODEL_HELP, AsJson, FileOrigin, SlideArgument, SlideMpp, Threads, app, show_json
 from pipelines.console import err
-from wsi.annotations import write_geojson
+from wsi.annotations import Drawing
 from wsi.atomic import refuse_overwriting
 from wsi.errors import InputError
 from wsi.marked import MarkedOptions, MarkedRegions
+from wsi.names import class_name
 from wsi.overlay import OverlayOptions, Style, parse_region
 from wsi.source import source_of
-from wsi.tiles import bounds_offset_of, read_table
 
 
 @app.command()
@@ -50,7 +50,8 @@ def label(
 ) -> None:
     """Give each tile a class, and the share of it that its region covers (`cover`).
 
-    From annotations: --regions R. A region within one of another class is cut out of it. From a pair of pictures,
+    From annotations: --regions R. Where regions of several classes overlap, the innermost decides; where none lies
+    within the other, tiles get no class, nor within regions whose name ends in a star. From a pair of pictures,
     --marked COPY --slide CLEAN --name tumour: what is outlined on the copy and not on the slide; the copy may be
     shifted, turned a little, smaller and recompressed, and is refused where it shows another slide.
 
@@ -58,25 +59,30 @@ def label(
     as much are "benign"; without it only what is drawn is labelled.
     """
     if regions is not None and marked is None and not (slide or name or regions_out):
-        found_regions = stages.drawn(tiles_parquet, regions, origin)
-        counts = stages.label(tiles_parquet, out, min_cover, regions=found_regions, outside=outside)
+        drawing = stages.drawn(tiles_parquet, regions, origin)
+        counts = stages.label(tiles_parquet, out, min_cover, drawing=drawing, outside=outside)
     elif regions is None and marked is not None and slide and name:
         source, copy = source_of(slide), source_of(marked)
         if regions_out is not None:
             for picture in (source, copy):
                 refuse_overwriting(regions_out, picture)
         found = stages.marked(tiles_parquet, source, copy, MarkedOptions(), mpp)
-        named = [replace(region, name=name) for region in found.regions]
+        named = [replace(region, name=class_name(name)) for region in found.regions]
         if regions_out is not None:
-            write_geojson(regions_out, named, offset_px=bounds_offset_of(read_table(tiles_parquet), tiles_parquet))
+            stages.write_marked(regions_out, named, source)
         for note in _told(found):
             err.print(note)
-        counts = stages.label(tiles_parquet, out, min_cover, regions=named, outside=outside, unseen=found.unseen)
+        drawing = Drawing(named)
+        counts = stages.label(tiles_parquet, out, min_cover, drawing=drawing, outside=outside, unseen=found.unseen)
     else:
         raise InputError("give --regions R.geojson; or --marked COPY, --slide CLEAN and --name CLASS together")
+    for note in counts.notes:
+        err.print(f"warning: {note}", markup=False)
     if as_json:
-        return show_json(counts)
-    return err.print(f"labelled tiles: {', '.join(f'{n} {kind}' for kind, n in sorted(counts.items())) or 'none'}")
+        return show_json(counts.to_json())
+    for line in counts.lines():
+        err.print(line, markup=False)
+    return None
 
 
 def _told(found: MarkedRegions) -> list[str]:

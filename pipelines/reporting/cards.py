@@ -15,6 +15,7 @@ from pipelines.reporting.gallery import Gallery, gallery_of
 from pipelines.reporting.pictures import Budget, Picture, overview, share_bar
 from pipelines.status import SlideStatus, reached, read_json
 from wsi.annotations import read_geojson
+from wsi.annotations.tissue import TissueOutlines
 from wsi.colours import class_colours, hex_of
 from wsi.errors import InputError
 
@@ -169,11 +170,11 @@ def _class_rows(summary: Mapping[str, Any]) -> tuple[ClassRow, ...]:
 
 
 def _outlined_mm2(path: Path, info: Mapping[str, Any]) -> float | None:
-    """Area in mm² within the outlines of tissue.geojson, whoever drew them; None where it cannot be told."""
+    """Area in mm² of the tissue that tissue.geojson outlines, whoever drew it; None where it cannot be told."""
     if info.get("mpp") is None or not path.exists():
         return None
     try:
-        regions = read_geojson(path)
+        regions = TissueOutlines.of(read_geojson(path)).regions
     except InputError:
         return None  # the stage that cuts tiles said so: the slide's reason shows it
     area_px = float(shapely.union_all([region.polygon for region in regions]).area)
