@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import json
+import random
+import time
+from collections import Counter
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import shapely
 from hypothesis import given
 from hypothesis import strategies as st
-from shapely.geometry import Polygon, box, mapping
+from shapely.geometry import MultiPolygon, Point, Polygon, box, mapping
 from shapely.geometry.base import BaseGeometry
 from typer.testing import CliRunner
 
 from pipelines.commands.app import app
 from wsi.annotations import Region, write_geojson
+from wsi.areas import RegionCounts
 from wsi.errors import InputError
 from wsi.geometry import TileGrid, TileSpec
+from wsi.labelcounts import LabelCounts, TileCounts
 from wsi.labels import label_tiles
 from wsi.tiles import read_table, with_grid, write_table
 
@@ -98,6 +106,194 @@ def test_a_region_within_one_of_another_class_is_cut_out_of_it() -> None:
         assert (named == "normal").sum() == 4
         assert (named == "metastasis").sum() == 76
         assert cover.min() == 1
+
+
+# Where regions overlap. 16 × 16 tiles of 128 px.
+PLAIN = TileGrid(TileSpec(128, 0.5, 128), 2048, 2048, (0.5, 0.5))
+BIG, MID, SMALL = box(256, 256, 1792, 1792), box(512, 512, 1536, 1536), box(768, 768, 1280, 1280)
+LEFT, RIGHT = box(256, 256, 1024, 1792), box(1024, 256, 1792, 1792)
+
+
+def regions_of(*drawn: tuple[str, BaseGeometry]) -> list[Region]:
+    return [Region(polygon, name, "a.geojson") for name, polygon in drawn]
+
+
+def counts(
+    *drawn: tuple[str, BaseGeometry], outside: str | None = "benign", min_cover: float = 0.75, **options: Any
+) -> LabelCounts:
+    """Of every order of the regions the same."""
+    found = [
+        label_tiles(tiles(PLAIN), PLAIN, regions_of(*order), min_cover, outside, **options)
+        for order in (drawn, drawn[::-1])
+    ]
+    assert found[0].equals(found[1])
+    return LabelCounts.of_table(found[0], Path("labels.parquet"))
+
+
+def test_the_innermost_region_decides_at_any_depth() -> None:
+    found = counts(("Tumor", BIG), ("Necrosis", MID), ("Tumor", SMALL))
+    assert found.tiles == TileCounts(256, {"Necrosis": 48, "Tumor": 96, "benign": 112})
+    assert found.regions == RegionCounts(3, used=3)
+    core = box(896, 896, 1152, 1152)
+    deeper = counts(("A", BIG), ("B", MID), ("A", SMALL), ("C", core))
+    assert deeper.tiles.classes == {"A": 80 + 12, "B": 48, "C": 4, "benign": 112}
+
+
+@pytest.mark.parametrize("names", [("A", "B"), ("B", "A")])
+def test_of_two_equal_outlines_neither_decides_whatever_their_names(names: tuple[str, str]) -> None:
+    found = counts((names[0], LEFT), (names[1], LEFT))
+    assert found.tiles == TileCounts(256, {"benign": 184}, contested=72)
+    assert found.regions == RegionCounts(2, contested=2)
+    assert found.contested == {("A", "B"): 72}
+    assert any("72 tiles have no class: A and B contest them" in note for note in found.notes)
+
+
+def test_outlines_that_differ_as_hands_do_are_one_outline_drawn_twice() -> None:
+    by_hand = box(262, 250, 1029, 1788)
+    assert counts(("A", LEFT), ("B", by_hand)).tiles.contested == 72
+    rounded = box(256.004, 256.004, 1023.996, 1791.996)
+    assert counts(("A", LEFT), ("B", rounded)).tiles.contested == 72
+
+
+def test_a_region_across_two_others_lies_within_neither_and_their_tiles_have_no_class() -> None:
+    found = counts(("_0", LEFT), ("_1", RIGHT), ("_2", MID))
+    assert found.tiles == TileCounts(256, {"_0": 40, "_1": 40, "benign": 112}, contested=64)
+    assert found.contested == {("_0", "_2"): 32, ("_1", "_2"): 32}
+    assert found.regions == RegionCounts(3, used=2, contested=1)
+    assert [note for note in found.notes if "32 tiles have no class" in note] == list(found.notes[:2])
+
+
+@pytest.mark.parametrize(("pokes_out_px", "decides"), [(0, True), (12, True), (45, True), (80, False), (500, False)])
+def test_a_border_that_pokes_out_by_a_sliver_still_lies_within(pokes_out_px: int, decides: bool) -> None:
+    """Up to 5 % of the inner region."""
+    inner = box(256 - pokes_out_px, 512, 1152, 1536)
+    found = counts(("A", BIG), ("B", inner))
+    assert (found.tiles.contested == 0) == decides
+    assert ("B" in found.tiles.classes) == (decides or pokes_out_px == 500)
+
+
+def test_what_is_drawn_around_a_hole_lies_within_the_region_with_the_hole() -> None:
+    ring = BIG - SMALL
+    assert counts(("A", ring), ("B", MID)).tiles.classes == {"A": 80, "B": 64, "benign": 112}
+    assert counts(("A", ring), ("B", BIG)).tiles.classes == {"A": 128, "B": 16, "benign": 112}
+
+
+def test_a_region_of_several_parts_is_taken_part_by_part() -> None:
+    both = MultiPolygon([box(384, 384, 640, 640), box(1280, 1280, 1536, 1536)])
+    assert counts(("A", BIG), ("B", both)).tiles.classes == {"A": 136, "B": 8, "benign": 112}
+
+
+def test_what_ends_in_a_star_has_no_class_and_is_not_outside_either() -> None:
+    found = counts(("Tumor", LEFT), ("Ignore*", RIGHT))
+    assert found.tiles == TileCounts(256, {"Tumor": 72, "benign": 112}, ignored=72)
+    assert found.regions == RegionCounts(2, used=1, ignored=1)
+    # Within a region, around one, across two, of two names: no class of its own, and nobody's rival.
+    assert counts(("Tumor", BIG), ("Ignore*", MID)).tiles == TileCounts(256, {"Tumor": 80, "benign": 112}, ignored=64)
+    around = counts(("Region*", BIG), ("Tumor", MID))
+    assert around.tiles == TileCounts(256, {"Tumor": 64, "benign": 112}, ignored=80)
+    across = counts(("Tumor", LEFT), ("Region*", MID), ("Ignore*", MID))
+    assert across.tiles == TileCounts(256, {"Tumor": 40, "benign": 112 + 40}, ignored=64)
+    assert across.contested == {}
+    assert any("nothing is drawn but what is ignored" in note for note in counts(("Ignore*", MID)).notes)
+
+
+def test_of_two_classes_that_cover_a_tile_alike_neither_names_it() -> None:
+    found = counts(("A", box(0, 0, 64, 128)), ("B", box(64, 0, 128, 128)), min_cover=0.5, outside=None)
+    assert found.tiles == TileCounts(256, {}, contested=1, undrawn=255)
+    assert found.contested == {("A", "B"): 1}
+
+
+def test_a_class_that_names_no_tile_is_said() -> None:
+    found = counts(("Tumor", LEFT), ("Nerve", box(1500, 1500, 1540, 1540)))
+    assert any("no tile is Nerve, though 1 regions are" in note for note in found.notes)
+    assert any("nothing is drawn: tiles are benign" in note for note in counts().notes)
+
+
+def test_names_that_differ_in_capitals_alone_are_said_also_where_one_is_the_outside() -> None:
+    assert any("'Tumor' and 'tumor' differ" in note for note in counts(("Tumor", LEFT), ("tumor", RIGHT)).notes)
+    assert any("'Benign' and 'benign' differ" in note for note in counts(("Benign", LEFT)).notes)
+    assert not counts(("Tumor", LEFT), ("benign", RIGHT)).notes
+
+
+def test_regions_that_reach_over_the_edge_are_said_with_how_far() -> None:
+    found = counts(("Tumor", LEFT), ("Stroma", box(1500, 1500, 9000, 9000)))
+    [said] = [note for note in found.notes if "reach over" in note]
+    assert "a.geojson: 1 of 2 regions" in said
+    assert "(2048 × 2048 px), by 6952 px at most; 99% of a region Stroma" in said
+    assert not counts(("Tumor", box(-0.5, -0.5, 2048.5, 1000))).notes  # rounded
+
+
+def test_counts_are_kept_in_the_table_and_say_which_tiles_are_blank() -> None:
+    table = tiles(PLAIN).set_column(1, "blank", pa.array([True] * 128 + [False] * 128))
+    labelled = label_tiles(table, PLAIN, regions_of(("Tumor", BIG)), 0.75, exclusions=2, notes=["said before"])
+    raw = json.loads(labelled.schema.metadata[b"tesela.label_counts"])
+    assert raw["tiles"] == {
+        "all": 256, "classes": {"Tumor": 72}, "blank": 128, "contested": 0, "ignored": 0, "unseen": 0, "undrawn": 56,
+        "border": 0,
+    }  # fmt: skip
+    assert raw["regions"]["drawn"] == 3
+    assert raw["notes"] == ["said before"]
+    found = LabelCounts.of_table(labelled, Path("labels.parquet"))
+    assert json.loads(json.dumps(found.to_json())) == raw
+    assert found.lines() == [
+        "labelled tiles: 72 Tumor",
+        "without a class: 128 blank, 56 undrawn (of 256 tiles in all)",
+        "regions: 1 used, 2 exclusions (of 3 that were drawn)",
+    ]
+    with pytest.raises(InputError, match=r"labels\.parquet: does not say how many"):
+        LabelCounts.of_table(table, Path("labels.parquet"))
+
+
+NAMES = st.sampled_from(["A", "B", "C", "Ignore*"])
+SPANS = st.tuples(st.integers(0, 600), st.integers(0, 480), st.integers(4, 640), st.integers(4, 512))
+
+
+@given(
+    drawn=st.lists(st.tuples(NAMES, SPANS), max_size=6),
+    min_cover=st.floats(0, 1),
+    outside=st.sampled_from([None, "out", "A"]),
+    order=st.randoms(use_true_random=False),
+)
+def test_counts_add_up_and_neither_order_nor_names_matter(
+    drawn: list[tuple[str, tuple[int, int, int, int]]], min_cover: float, outside: str | None, order: random.Random
+) -> None:
+    regions = [Region(box(x, y, x + w, y + h), name, "") for name, (x, y, w, h) in drawn]
+    blank = np.arange(GRID.rows * GRID.cols) % 7 == 0
+    table = tiles().set_column(1, "blank", pa.array(blank))
+
+    def labelled(regions: list[Region]) -> pa.Table:
+        return label_tiles(table, GRID, regions, min_cover, outside, box(500, 0, 640, 300), exclusions=3)
+
+    found = labelled(regions)
+    counts = LabelCounts.of_table(found, Path())
+    parts = asdict(counts.tiles)
+    every, classes = parts.pop("all"), parts.pop("classes")
+    assert every == len(table) == sum(parts.values()) + sum(classes.values())
+    kinds = asdict(counts.regions)
+    assert kinds.pop("drawn") == len(regions) + 3 == sum(kinds.values())
+    seen = [name for name, empty in zip(found["label"].to_pylist(), blank, strict=True) if name and not empty]
+    assert Counter(seen) == classes
+
+    shuffled = order.sample(regions, len(regions))
+    assert labelled(shuffled).equals(found)
+    # Other names, in another alphabetical order, give the same tiles.
+    other = {"A": "Z", "B": "Y", "C": "X", "Ignore*": "Ignore*", "out": "out", None: None}
+    if outside != "A":
+        renamed = labelled([replace(region, name=other[region.name]) for region in regions])["label"].to_pylist()
+        assert renamed == [other[name] for name in found["label"].to_pylist()]
+
+
+def test_tens_of_thousands_of_regions_take_seconds() -> None:
+    grid = TileGrid(TileSpec(256, 0.5, 256), 60_000, 60_000, (0.5, 0.5))
+    places = np.random.default_rng(0).uniform(100, 59_900, (30_000, 2))
+    kinds = np.array(["lymphocyte", "epithelium"])[np.arange(len(places)) % 2]
+    nuclei = shapely.buffer(shapely.points(places), 12, quad_segs=4)
+    drawn = [Region(nucleus, kind, "") for nucleus, kind in zip(nuclei, kinds, strict=True)]
+    tumour = Region(Point(30_000, 30_000).buffer(25_000, 200), "tumour", "")
+    began = time.process_time()
+    found = LabelCounts.of_table(label_tiles(tiles(grid), grid, [*drawn, tumour], 0.75), Path())
+    assert time.process_time() - began < 15  # 3 on a quiet core
+    assert found.regions.drawn == sum(asdict(found.regions).values()) - found.regions.drawn == 30_001
 
 
 def run(*words: object) -> tuple[int, str]:
