@@ -6,15 +6,16 @@ import gzip
 import json
 import math
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from shapely.geometry import MultiPolygon, Polygon, box
+from shapely.geometry import LinearRing, MultiPolygon, Polygon, box
 
-from wsi.annotations import Frame, Region, read_geojson, read_regions, write_geojson
+from wsi.annotations import Frame, Region, read_drawing, read_geojson, read_regions, write_geojson
 from wsi.errors import InputError
 
 RING = [[0, 0], [10, 0], [10, 10], [0, 10], [0, 0]]
@@ -258,6 +259,59 @@ def test_a_negative_region_is_cut_out_of_its_own_layer_only(tmp_path: Path) -> N
     assert [(region.name, region.polygon.area) for region in found] == [("Tumor", 96), ("Stroma", 100)]
 
 
+def layers(*named: tuple[str, str]) -> str:
+    """An ImageScope file of layers: (name, regions)."""
+    inner = "".join(f'<Annotation Name="{name}"><Regions>{found}</Regions></Annotation>' for name, found in named)
+    return f"<Annotations>{inner}</Annotations>"
+
+
+def square(left: float, right: float, negative: int = 0) -> str:
+    return roa(0, (left, left), (right, left), (right, right), (left, right), negative=negative)
+
+
+def test_an_island_within_an_exclusion_stays(tmp_path: Path) -> None:
+    nested = square(0, 12) + square(2, 10, 1) + square(4, 8) + square(5, 6, 1)
+    drawing = read_drawing(written(tmp_path / "a.xml", layers(("Tumor", nested))))
+    assert [region.polygon.area for region in drawing.regions] == [144 - 64, 16 - 1]
+    assert (drawing.exclusions, drawing.notes) == (2, ())
+    # A border that pokes out by a sliver still lies within; what lies across is cut.
+    sliver = roa(0, (1.9, 4), (8, 4), (8, 8), (1.9, 8))
+    areas = [region.polygon.area for region in read_regions(written(tmp_path / "a.xml", layers(
+        ("Tumor", square(0, 12) + square(2, 10, 1) + sliver)
+    )))]  # fmt: skip
+    assert areas == pytest.approx([80, 6.1 * 4])
+    across = roa(0, (0, 4), (8, 4), (8, 8), (0, 8))
+    areas = [region.polygon.area for region in read_regions(written(tmp_path / "a.xml", layers(
+        ("Tumor", square(2, 10, 1) + across)
+    )))]  # fmt: skip
+    assert areas == [2 * 4]
+
+
+def test_exclusions_of_another_layer_of_the_same_name_count_and_of_another_name_do_not(tmp_path: Path) -> None:
+    both = layers(("Tumor", square(0, 12)), (" Tumor ", square(2, 10, 1)))
+    assert [region.polygon.area for region in read_regions(written(tmp_path / "a.xml", both))] == [144 - 64]
+    other = layers(("Tumor", square(0, 12)), ("Stroma", square(2, 10, 1) + square(20, 22)))
+    drawing = read_drawing(written(tmp_path / "a.xml", other))
+    assert [region.polygon.area for region in drawing.regions] == [144, 4]
+    assert [note.split("region 1: ")[1] for note in drawing.notes] == [
+        "excludes nothing, since no region of its class lies there"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (layers(("Tumor", square(2, 10, 1))), r"layer 1 .*, region 1: nothing is drawn but exclusions"),
+        (layers(("Tumor", square(0, 12)), ("Stroma", square(2, 10, 1))), r"layer 2 .*: nothing is drawn but"),
+        (layers(("Tumor", square(2, 10) + square(2, 10, 1))), "exclusions .* leave nothing of it"),
+        (layers(("Tumor", square(3, 9) + square(2, 10) + square(2, 10, 1))), "leave nothing of it"),
+    ],
+)
+def test_exclusions_that_leave_nothing_are_refused(tmp_path: Path, content: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        read_regions(written(tmp_path / "a.xml", content))
+
+
 def test_a_layer_without_a_name_takes_its_description_or_the_text_of_the_region(tmp_path: Path) -> None:
     triangle = ((0, 0), (5, 0), (0, 5))
     described = imagescope(roa(0, *triangle), "", '<Attribute Name="Description" Id="0" Value="Benign"/>')
@@ -288,3 +342,124 @@ def test_faulty_or_hostile_xml_is_refused(tmp_path: Path, content: str, said: st
     with pytest.raises(InputError, match=said) as caught:
         read_regions(written(tmp_path / "a.xml", content))
     assert "\n" not in str(caught.value)
+
+
+# What all formats share: names, encodings, packing, mpp.
+
+
+@pytest.mark.parametrize("typed", [" Tumor  centre", "Tumor\u00a0centre\t", "\ufeffTumor\u200b centre"])
+def test_a_class_is_one_however_its_spaces_are_typed(tmp_path: Path, typed: str) -> None:
+    contents = [
+        json.dumps([feature(polygon(RING), {"name": typed})]),
+        ASAP.format(asap("Polygon", typed, SQUARE)),
+        imagescope(square(0, 9), typed),
+    ]
+    for content in contents:
+        assert read_regions(written(tmp_path / "a", content))[0].name == "Tumor centre"
+    derived = feature(polygon(RING), {"names": [typed, " Positive ", "", None]})
+    assert read_regions(written(tmp_path / "a", [derived]))[0].name == "Tumor centre: Positive"
+
+
+def test_letters_that_are_written_in_two_ways_are_one(tmp_path: Path) -> None:
+    for typed in ("N\u00e9crose", "Ne\u0301crose"):
+        assert (
+            read_regions(written(tmp_path / "a", [feature(polygon(RING), {"name": typed})]))[0].name == "N\u00e9crose"
+        )
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_files_in_any_unicode_are_read(tmp_path: Path, encoding: str) -> None:
+    as_json = json.dumps([feature(polygon(RING), {"name": "腫瘍"})], ensure_ascii=False)
+    as_xml = f'<?xml version="1.0" encoding="{encoding.removesuffix("-sig")}"?>' + imagescope(square(0, 9), "腫瘍")
+    for content in (as_json, as_xml):
+        for packed in (bytes, gzip.compress):
+            (tmp_path / "a").write_bytes(packed(content.encode(encoding)))
+            assert read_regions(tmp_path / "a")[0].name == "腫瘍"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "declared", "name"),
+    [
+        ("latin-1", "ISO-8859-1", "é"),
+        ("cp1252", "windows-1252", "é"),
+        ("gb18030", "GB18030", "肿瘤"),
+        ("shift_jis", "Shift_JIS", "腫瘍"),
+        ("utf-8", "utf-16", "é"),  # as programs write that hand on a text with its header
+    ],
+)
+def test_xml_is_read_in_the_encoding_that_it_declares(tmp_path: Path, encoding: str, declared: str, name: str) -> None:
+    content = f'<?xml version="1.0" encoding="{declared}"?>' + imagescope(square(0, 9), name)
+    (tmp_path / "a.xml").write_bytes(content.encode(encoding))
+    assert read_regions(tmp_path / "a.xml")[0].name == name
+
+
+@pytest.mark.parametrize("declared", ["utf-8", "klingon", "hex", "undefined"])
+def test_bytes_that_are_not_what_is_declared_are_refused(tmp_path: Path, declared: str) -> None:
+    content = f'<?xml version="1.0" encoding="{declared}"?>' + imagescope(square(0, 9), "é")
+    (tmp_path / "a.xml").write_bytes(content.encode("latin-1"))
+    with pytest.raises(InputError, match=r"a\.xml: .*save it as UTF-8") as caught:
+        read_regions(tmp_path / "a.xml")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("start", [b"[", b"<Annotations>"])
+def test_a_file_that_is_packed_as_no_honest_file_is_is_not_unpacked(tmp_path: Path, start: bytes) -> None:
+    (tmp_path / "a.gz").write_bytes(gzip.compress(start + b" " * 60_000_000, 1))
+    tracemalloc.start()
+    with pytest.raises(InputError, match=r"a\.gz: .* MB that hold more than \d+ MB, .*unpack it"):
+        read_regions(tmp_path / "a.gz")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50_000_000
+
+
+def test_a_part_of_a_region_that_encloses_no_area_is_said(tmp_path: Path) -> None:
+    flat: list[list[float]] = [[20, 20], [30, 20], [40, 20], [20, 20]]
+    parts = {"type": "MultiPolygon", "coordinates": [[RING], [flat]]}
+    drawing = read_drawing(written(tmp_path / "a.geojson", [feature(parts)]))
+    assert drawing.regions[0].polygon.area == 100
+    assert [note.split("a.geojson, ")[1] for note in drawing.notes] == [
+        "feature 1: 1 of its 2 parts enclose no area: left out"
+    ]
+
+
+def test_an_annotation_of_a_slide_of_another_mpp_is_refused(tmp_path: Path) -> None:
+    frame = Frame(slide_mpp=(0.5, 0.5))
+    path = written(tmp_path / "a.xml", imagescope(square(0, 9)))
+    with pytest.raises(
+        InputError, match=r"a\.xml: drawn on a slide of 0\.25 mpp \(MicronsPerPixel\), but this .* 0\.5"
+    ):
+        read_regions(path, frame)
+    assert read_regions(path, Frame(slide_mpp=(0.252, 0.252)))
+    assert read_regions(path)
+    write_geojson(tmp_path / "a.geojson", [Region(box(0, 0, 9, 9), "T", "")], about={"slide_mpp": [0.25, 0.25]})
+    with pytest.raises(InputError, match=r"0\.25 mpp \(tesela\.slide_mpp\)"):
+        read_geojson(tmp_path / "a.geojson", frame)
+
+
+# What is written.
+
+
+def test_rings_run_as_rfc_7946_asks(tmp_path: Path) -> None:
+    """Outer rings counter-clockwise and holes clockwise, of x and y as numbers."""
+    holed = Polygon(RING, [HOLE])
+    for drawn in (holed, holed.reverse(), MultiPolygon([holed.reverse(), box(20, 20, 30, 30).reverse()])):
+        write_geojson(tmp_path / "a.geojson", [Region(drawn, "T", "")], offset_px=(3, 4))
+        geometry = json.loads((tmp_path / "a.geojson").read_text())["features"][0]["geometry"]
+        parts = geometry["coordinates"] if geometry["type"] == "MultiPolygon" else [geometry["coordinates"]]
+        for outer, *holes in parts:
+            assert LinearRing(outer).is_ccw
+            assert not any(LinearRing(hole).is_ccw for hole in holes)
+
+
+def test_ids_are_of_the_slide_the_class_and_the_outline(tmp_path: Path) -> None:
+    one, two = Region(box(0, 0, 9, 9), "T", ""), Region(box(0, 0, 9, 9), "S", "")
+
+    def ids(regions: list[Region], **options: Any) -> list[str]:
+        write_geojson(tmp_path / "a.geojson", regions, **options)
+        return [found["id"] for found in json.loads((tmp_path / "a.geojson").read_text())["features"]]
+
+    assert ids([one, two]) == ids([one, two])
+    assert len({*ids([one, two, one])}) == 3
+    assert ids([one], about={"slide": "a"}) != ids([one], about={"slide": "b"})
+    assert ids([one], identity="a") == ids([one], about={"slide": "a"}) != ids([one])

@@ -358,3 +358,48 @@ def test_half_a_request_is_refused(words: list[str], tmp_path: Path) -> None:
     code, said = run(tmp_path / "tiles.parquet", "--out", tmp_path / "labels.parquet", *words)
     assert code != 0
     assert "give --regions R.geojson; or --marked COPY, --slide CLEAN and --name CLASS together" in said
+
+
+def test_the_command_says_what_became_of_regions_and_tiles(tmp_path: Path) -> None:
+    write_table(tmp_path / "tiles.parquet", tiles(PLAIN))
+    write_geojson(tmp_path / "r.geojson", regions_of(("Tumor", LEFT), ("Stroma", LEFT), ("[/b]", RIGHT)))
+    words = (tmp_path / "tiles.parquet", "--regions", tmp_path / "r.geojson", "--out", tmp_path / "labels.parquet")
+    said = CliRunner().invoke(app, ["label", *map(str, words)])
+    assert said.exit_code == 0, said.exception
+    assert "warning: 72 tiles have no class: Stroma and Tumor contest them" in said.stderr
+    assert "labelled tiles: 72 [/b]\n" in said.stderr
+    assert "without a class: 72 contested, 112 undrawn (of 256 tiles in all)\n" in said.stderr
+    assert "regions: 1 used, 2 contested (of 3 that were drawn)\n" in said.stderr
+    as_json = CliRunner().invoke(app, ["label", *map(str, words), "--json"])
+    found = json.loads(as_json.stdout)
+    assert found["contested"] == [{"classes": ["Stroma", "Tumor"], "tiles": 72}]
+    kept = LabelCounts.of_table(read_table(tmp_path / "labels.parquet"), tmp_path)
+    assert found == json.loads(json.dumps(kept.to_json()))
+
+
+@pytest.mark.parametrize(("outside", "said"), [("none", "leave it out"), ("NULL", "leave it out"), ("Ignore*", "star")])
+def test_a_class_outside_that_means_none_is_refused(outside: str, said: str, tmp_path: Path) -> None:
+    write_table(tmp_path / "tiles.parquet", tiles(PLAIN))
+    write_geojson(tmp_path / "r.geojson", regions_of(("Tumor", LEFT)))
+    words = (tmp_path / "tiles.parquet", "--regions", tmp_path / "r.geojson", "--out", tmp_path / "labels.parquet")
+    code, error = run(*words, "--outside", outside)
+    assert code != 0
+    assert f"outside: {outside!r}" in error
+    assert said in error
+    assert not (tmp_path / "labels.parquet").exists()
+    assert run(*words, "--outside", " benign  tissue ")[0] == 0
+    assert "benign tissue" in LabelCounts.of_table(read_table(tmp_path / "labels.parquet"), tmp_path).tiles.classes
+
+
+def test_an_annotation_of_a_slide_of_another_mpp_is_refused_by_the_command(tmp_path: Path) -> None:
+    write_table(tmp_path / "tiles.parquet", tiles())
+    corners = "".join(f'<Vertex X="{x}" Y="{y}"/>' for x, y in ((0, 0), (192, 0), (192, 512), (0, 512)))
+    region = f'<Region Type="0"><Vertices>{corners}</Vertices></Region>'
+    for mpp, fits in (("0.25", False), ("0.504", True), ("0", True), ("", True)):
+        (tmp_path / "r.xml").write_text(
+            f'<Annotations MicronsPerPixel="{mpp}"><Annotation Name="T"><Regions>{region}</Regions></Annotation>'
+            "</Annotations>"
+        )
+        code, said = run(tmp_path / "tiles.parquet", "--regions", tmp_path / "r.xml", "--out", tmp_path / "l.parquet")
+        assert (code == 0) == fits
+        assert fits or "r.xml: drawn on a slide of 0.25 mpp (MicronsPerPixel), but this one has 0.5" in said
