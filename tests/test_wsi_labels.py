@@ -223,6 +223,11 @@ def test_regions_that_reach_over_the_edge_are_said_with_how_far() -> None:
     assert not counts(("Tumor", box(-0.5, -0.5, 2048.5, 1000))).notes  # rounded
 
 
+def test_a_region_that_reaches_farther_than_any_slide_is_refused() -> None:
+    with pytest.raises(InputError, match=r"a\.geojson: a region Tumor reaches 1e\+300 px beyond the slide"):
+        counts(("Tumor", box(-1e300, -1e300, 1e300, 1e300)))
+
+
 def test_counts_are_kept_in_the_table_and_say_which_tiles_are_blank() -> None:
     table = tiles(PLAIN).set_column(1, "blank", pa.array([True] * 128 + [False] * 128))
     labelled = label_tiles(table, PLAIN, regions_of(("Tumor", BIG)), 0.75, exclusions=2, notes=["said before"])

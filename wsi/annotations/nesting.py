@@ -20,6 +20,8 @@ POKES_OUT = 0.05
 _BEYOND_TO_POKING, _BEYOND = 4, 0.01
 # Level-0 px². Files round to 0.01 px: what touches overlaps by that much.
 _NO_AREA = 1e-6
+# So many holes are cut out one after the other, of all areas at once; more of them are merged first.
+_FEW = 8
 
 Areas = NDArray[np.object_]
 
@@ -117,13 +119,15 @@ def _overlapping(areas: Areas, kinds: NDArray[np.int64]) -> tuple[NDArray[np.int
 def cut_out(areas: Areas, of: NDArray[np.int64], holes: Areas) -> Areas:
     """The areas without their holes: hole number k is cut out of area `of[k]`. None where nothing is left."""
     left = areas.copy()
-    if not len(of):
-        return left
     order = np.argsort(of, kind="stable")
-    numbers, starts = np.unique(of[order], return_index=True)
-    for number, mine in zip(numbers, np.split(order, starts[1:]), strict=True):
-        rest = shapely.difference(left[number], merged(holes[mine]))
-        left[number] = polygonal(np.array([rest], object))[0]
+    numbers, starts, counts = np.unique(of[order], return_index=True, return_counts=True)
+    few = counts <= _FEW
+    for turn in range(min(_FEW, counts.max(initial=0))):
+        mine = few & (counts > turn)
+        left[numbers[mine]] = shapely.difference(left[numbers[mine]], holes[order[starts[mine] + turn]])
+    for number, start, count in zip(numbers[~few], starts[~few], counts[~few], strict=True):
+        left[number] = shapely.difference(left[number], merged(holes[order[start : start + count]]))
+    left[numbers] = polygonal(left[numbers])
     return left
 
 
