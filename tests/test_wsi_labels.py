@@ -408,3 +408,20 @@ def test_an_annotation_of_a_slide_of_another_mpp_is_refused_by_the_command(tmp_p
         code, said = run(tmp_path / "tiles.parquet", "--regions", tmp_path / "r.xml", "--out", tmp_path / "l.parquet")
         assert (code == 0) == fits
         assert fits or "r.xml: drawn on a slide of 0.25 mpp (MicronsPerPixel), but this one has 0.5" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "outside", "said"),
+    [
+        ("none", "benign", "name: 'none'"),
+        ("Ignore*", "benign", "ends in a star"),
+        ("benign ", "benign", "are both 'benign'"),
+    ],
+)
+def test_what_is_drawn_on_a_marked_copy_needs_a_class_of_its_own(
+    name: str, outside: str, said: str, tmp_path: Path
+) -> None:
+    pair = ("--marked", "copy.jpg", "--slide", "clean.svs", "--name", name, "--outside", outside)
+    code, error = run(tmp_path / "tiles.parquet", "--out", tmp_path / "labels.parquet", *pair)
+    assert code != 0
+    assert said in error

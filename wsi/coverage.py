@@ -46,7 +46,8 @@ class Coverage:
             """Of what is not taken yet; then it is."""
             if area.is_empty:
                 return np.zeros(len(boxes), np.float32)
-            mask = rasterise(area, shape, px_size) & ~taken
+            mask = rasterise(area, shape, px_size)
+            np.greater(mask, taken, out=mask)  # without `~taken`, which takes as much memory again
             np.logical_or(taken, mask, out=taken)
             return box_fractions(mask, boxes, px_size)
 

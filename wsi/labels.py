@@ -48,7 +48,7 @@ def label_tiles(
 
     Raises InputError where a region lies outside of the slide: all tiles would be `outside`, in silence.
     """
-    outside = None if outside is None else outside_class(outside)
+    outside = None if outside is None else class_of(outside, "outside")
     place_notes = check_place(regions, (grid.slide_width, grid.slide_height))
     areas = class_areas(regions, exclusions)
     coverage = Coverage.of(areas, unseen, grid)
@@ -63,16 +63,16 @@ def label_tiles(
     return LabelCounts(areas.regions, tiles, contested, tuple(said)).kept_in(table)
 
 
-def outside_class(typed: str) -> str:
-    """The class of tiles outside of every region, as it was typed; raises InputError where that is none."""
+def class_of(typed: str, option: str) -> str:
+    """The class that a person gave as an option, such as `outside`; raises InputError where it is none."""
     name = class_name(typed)
     if name.casefold() in ("", "none", "null"):
         raise InputError(
-            f"outside: {typed!r} would be the name of a class; leave it out (--outside, in a configuration "
-            "label.outside) where tiles outside of every region shall have none"
+            f"{option}: {typed!r} would be the name of a class; leave it out (--{option}, in a configuration "
+            f"label.{option}) where there shall be none"
         )
     if is_ignored(name):
-        raise InputError(f"outside: {name!r} ends in a star, and what does so is ignored; give another name")
+        raise InputError(f"{option}: {name!r} ends in a star, and what does so is ignored; give another name")
     return name
 
 

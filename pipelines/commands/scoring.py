@@ -15,8 +15,8 @@ from pipelines.console import err
 from wsi.annotations import Drawing
 from wsi.atomic import refuse_overwriting
 from wsi.errors import InputError
+from wsi.labels import class_of
 from wsi.marked import MarkedOptions, MarkedRegions
-from wsi.names import class_name
 from wsi.overlay import OverlayOptions, Style, parse_region
 from wsi.source import source_of
 
@@ -62,12 +62,13 @@ def label(
         drawing = stages.drawn(tiles_parquet, regions, origin)
         counts = stages.label(tiles_parquet, out, min_cover, drawing=drawing, outside=outside)
     elif regions is None and marked is not None and slide and name:
+        drawn_class = _drawn_class(name, outside)
         source, copy = source_of(slide), source_of(marked)
         if regions_out is not None:
             for picture in (source, copy):
                 refuse_overwriting(regions_out, picture)
         found = stages.marked(tiles_parquet, source, copy, MarkedOptions(), mpp)
-        named = [replace(region, name=class_name(name)) for region in found.regions]
+        named = [replace(region, name=drawn_class) for region in found.regions]
         if regions_out is not None:
             stages.write_marked(regions_out, named, source)
         for note in _told(found):
@@ -83,6 +84,14 @@ def label(
     for line in counts.lines():
         err.print(line, markup=False)
     return None
+
+
+def _drawn_class(name: str, outside: str | None) -> str:
+    """The class of what is outlined; raises InputError where that is none, or the class of all else."""
+    drawn = class_of(name, "name")
+    if outside is not None and drawn == class_of(outside, "outside"):
+        raise InputError(f"--name and --outside are both {drawn!r}; what is drawn and what is not must differ")
+    return drawn
 
 
 def _told(found: MarkedRegions) -> list[str]:

@@ -46,4 +46,4 @@ def write_zarr(phantom: Phantom, path: Path) -> None:
 
 def write_truth(phantom: Phantom, path: Path) -> None:
     """The regions as QuPath GeoJSON, level-0 px: what a pathologist would have drawn."""
-    write_geojson(path, phantom.regions(), class_colours(CLASSES))
+    write_geojson(path, phantom.regions(), class_colours(CLASSES), identity=repr(phantom.spec))
