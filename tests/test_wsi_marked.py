@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,11 +20,13 @@ from benchmarks.marked import COPIES, Moved, drawn, labelled, moved_copy
 from pipelines.commands.app import app
 from wsi.annotations import Region, read_regions
 from wsi.errors import InputError
+from wsi.fingerprint import fingerprint
 from wsi.geometry import Box, TileGrid, TileSpec
 from wsi.ink import regions_mask
 from wsi.labels import label_tiles
 from wsi.marked import MarkedOptions, MarkedRegions, marked_regions
 from wsi.phantom import Phantom, PhantomSpec
+from wsi.provenance import with_provenance
 from wsi.slide import open_slide
 from wsi.tiles import read_table, with_grid, write_table
 
@@ -189,17 +192,18 @@ def command(*words: object) -> tuple[int, str]:
     return done.exit_code, str(done.exception) if done.exception else done.output
 
 
-def write_tiles(path: Path, grid: TileGrid) -> pa.Table:
+def write_tiles(path: Path, grid: TileGrid, slide: Path) -> pa.Table:
     count = grid.rows * grid.cols
     table = with_grid(pa.table({"number": np.arange(count), "blank": np.zeros(count, bool)}), grid)
+    table = with_provenance(table, fingerprint(slide), {})
     write_table(path, table)
     return table
 
 
 def test_the_command_labels_from_a_pair(pair: Pair, tmp_path: Path) -> None:
     grid = TileGrid(TileSpec(50, 0.5, 50), SIDE, SIDE, (0.5, 0.5))
-    table = write_tiles(tmp_path / "tiles.parquet", grid)
     pair.read(marked_copy(pair.clean, TWO))
+    table = write_tiles(tmp_path / "tiles.parquet", grid, pair.folder / "clean.png")
     words = ["--marked", pair.folder / "copy.jpg", "--slide", pair.folder / "clean.png", "--name", "tumour"]
     out = [tmp_path / "tiles.parquet", "--out", tmp_path / "labels.parquet", "--mpp", 0.5]
     code, said = command(*out, *words, "--outside", "benign", "--regions-out", tmp_path / "r.geojson")
@@ -210,11 +214,14 @@ def test_the_command_labels_from_a_pair(pair: Pair, tmp_path: Path) -> None:
     assert np.mean([a == b for a, b in zip(found, expected, strict=True)]) > 0.97
     assert set(found) == {"tumour", "benign", None}
     assert [region.name for region in read_regions(tmp_path / "r.geojson")] == ["tumour"] * 2
+    about = json.loads((tmp_path / "r.geojson").read_text())["tesela"]
+    assert about["slide"] == fingerprint(pair.folder / "clean.png")
 
 
 def test_the_command_refuses_a_slide_that_the_tiles_were_not_cut_from(pair: Pair, tmp_path: Path) -> None:
-    write_tiles(tmp_path / "tiles.parquet", TileGrid(TileSpec(64, 0.5, 64), 640, 512, (0.5, 0.5)))
     Image.fromarray(pair.clean).save(tmp_path / "clean.png", compress_level=1)
+    grid = TileGrid(TileSpec(64, 0.5, 64), 640, 512, (0.5, 0.5))
+    write_tiles(tmp_path / "tiles.parquet", grid, tmp_path / "clean.png")
     words = ["--marked", tmp_path / "clean.png", "--slide", tmp_path / "clean.png", "--name", "x", "--mpp", 0.5]
     code, said = command(tmp_path / "tiles.parquet", "--out", tmp_path / "labels.parquet", *words)
     assert code != 0
