@@ -203,6 +203,11 @@ def test_of_two_classes_that_cover_a_tile_alike_neither_names_it() -> None:
     assert found.contested == {("A", "B"): 1}
 
 
+def test_two_that_cover_a_tile_alike_but_too_little_leave_it_outside() -> None:
+    found = counts(("A", box(0, 0, 8, 128)), ("B", box(120, 0, 128, 128)))
+    assert found.tiles == TileCounts(256, {"benign": 256})
+
+
 def test_a_class_that_names_no_tile_is_said() -> None:
     found = counts(("Tumor", LEFT), ("Nerve", box(1500, 1500, 1540, 1540)))
     assert any("no tile is Nerve, though 1 regions are" in note for note in found.notes)

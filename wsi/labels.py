@@ -56,7 +56,7 @@ def label_tiles(
     if "blank" in table.column_names:
         state[table["blank"].to_numpy(zero_copy_only=False).astype(bool)] = "blank"
     tiles = _tile_counts(label, state)
-    contested = _contested(areas, coverage, grid, state == "contested")
+    contested = _contested(areas, coverage, grid, state == "contested", min_cover)
     said = [*notes, *place_notes, *_contest_notes(contested), *_class_notes(regions, outside, tiles)]
     table = table.append_column("label", pa.array(label, pa.string()))
     table = table.append_column("cover", pa.array(coverage.best()[1]))
@@ -82,15 +82,16 @@ def _labels(
     """(n,) the label of each tile or None, and "labelled" or why there is none, as `TileCounts` has it."""
     best, covered, tied = coverage.best()
     contested, ignored, unseen, free = coverage.contested, coverage.ignored, coverage.unseen, coverage.free
-    named = (covered > 0) & (covered >= min_cover) & ~tied
-    lies_outside = ~named & (free >= min_cover) & (free > np.maximum(contested, ignored)) & ~tied
+    covered_enough = (covered > 0) & (covered >= min_cover)
+    named = covered_enough & ~tied
+    lies_outside = ~covered_enough & (free >= min_cover) & (free > np.maximum(contested, ignored))
     # What would have named the tile, had it not been for the share of another kind.
     most = np.maximum(covered, free)
     state = np.select(
         [
             named | (lies_outside & (outside is not None)),
             lies_outside,
-            (tied & (covered >= min_cover)) | ((contested > 0) & (covered + contested >= min_cover)),
+            covered_enough | ((contested > 0) & (covered + contested >= min_cover)),
             (ignored > 0) & (most + ignored >= min_cover),
             (unseen > 0) & (most + unseen >= min_cover),
         ],
@@ -111,7 +112,7 @@ def _tile_counts(label: NDArray[np.object_], state: NDArray[np.object_]) -> Tile
 
 
 def _contested(
-    areas: ClassAreas, coverage: Coverage, grid: TileGrid, tiles: NDArray[np.bool_]
+    areas: ClassAreas, coverage: Coverage, grid: TileGrid, tiles: NDArray[np.bool_], min_cover: float
 ) -> dict[tuple[str, str], int]:
     """How many of the chosen tiles each two classes contest; most contested first."""
     boxes = grid.boxes()[tiles]
@@ -121,9 +122,11 @@ def _contested(
     found = {(number, areas.rivals[k]) for k, number in zip(where[meet], tile[meet], strict=True)}
     # Two that cover a tile alike, and whose regions need not overlap.
     _, covered, tied = coverage.best()
-    for number in np.flatnonzero(tied[tiles]):
-        equal = np.flatnonzero(coverage.by_class[:, tiles][:, number] == covered[tiles][number])
-        found.add((number, (coverage.names[equal[0]], coverage.names[equal[1]])))
+    chosen = np.flatnonzero(tiles)
+    for number in np.flatnonzero((tied & (covered >= min_cover))[tiles]):
+        share = coverage.by_class[:, chosen[number]]
+        first, second, *_ = np.flatnonzero(share == share.max())
+        found.add((number, (coverage.names[first], coverage.names[second])))
     counts = Counter(pair for _, pair in found)
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
