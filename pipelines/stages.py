@@ -140,10 +140,14 @@ def label(
     min_cover: float,
     *,
     drawing: Drawing,
+    drawn_in: str,
     outside: str | None = None,
     unseen: BaseGeometry = EVERYWHERE_SEEN,
 ) -> LabelCounts:
-    """labels.parquet: the tile table with `label` and `cover`. Returns what became of regions and tiles."""
+    """labels.parquet: the tile table with `label` and `cover`. Returns what became of regions and tiles.
+
+    drawn_in: digest of the annotation file, or fingerprint of the marked copy, that `drawing` is from.
+    """
     table = read_table(tiles_path)
     labelled = label_tiles(
         table,
@@ -155,7 +159,8 @@ def label(
         exclusions=drawing.exclusions,
         notes=drawing.notes,
     )
-    write_table(out, labelled)
+    made_of = {"tiles": sha256_of(tiles_path), "drawn": drawn_in}
+    write_table(out, with_provenance(labelled, slide_of_table(table), made_of))
     return LabelCounts.of_table(labelled, out)
 
 

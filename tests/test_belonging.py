@@ -146,3 +146,13 @@ def test_a_tile_table_replaced_while_its_tiles_were_scored_is_noticed(finished_s
     scores = TileScores.of_table(read_table(folder / "predictions.parquet"), folder / "predictions.parquet")
     with pytest.raises(MismatchError, match="was replaced while its tiles were scored"):
         stages.write_scores(scores, file, tmp_path, {})
+
+
+def test_labels_say_of_which_slide_they_are_and_what_they_were_made_of(finished_slides: Path, tmp_path: Path) -> None:
+    tiles, regions = finished_slides / "a" / "tiles.parquet", finished_slides / "a" / "regions.geojson"
+    drawing = stages.drawn(tiles, regions)
+    stages.label(tiles, tmp_path / "labels.parquet", 0.5, drawing=drawing, drawn_in=sha256_of(regions))
+    schema = read_schema(tmp_path / "labels.parquet")
+    assert slide_of_table(schema) == fingerprint(finished_slides / "a.tif")
+    assert made_of_table(schema)["tiles"] == sha256_of(tiles)
+    assert made_of_table(schema)["drawn"] == sha256_of(regions)

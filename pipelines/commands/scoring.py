@@ -14,8 +14,10 @@ from pipelines.commands.app import MODEL_HELP, AsJson, FileOrigin, SlideArgument
 from pipelines.console import err
 from wsi.annotations import Drawing
 from wsi.atomic import refuse_overwriting
+from wsi.digest import sha256_of
 from wsi.errors import InputError
-from wsi.labels import class_of
+from wsi.fingerprint import fingerprint
+from wsi.labels import EVERYWHERE_SEEN, class_of
 from wsi.marked import MarkedOptions, MarkedRegions
 from wsi.overlay import OverlayOptions, Style, parse_region
 from wsi.source import source_of
@@ -59,8 +61,7 @@ def label(
     as much are "benign"; without it only what is drawn is labelled.
     """
     if regions is not None and marked is None and not (slide or name or regions_out):
-        drawing = stages.drawn(tiles_parquet, regions, origin)
-        counts = stages.label(tiles_parquet, out, min_cover, drawing=drawing, outside=outside)
+        drawing, drawn_in, unseen = stages.drawn(tiles_parquet, regions, origin), sha256_of(regions), EVERYWHERE_SEEN
     elif regions is None and marked is not None and slide and name:
         drawn_class = _drawn_class(name, outside)
         source, copy = source_of(slide), source_of(marked)
@@ -73,10 +74,12 @@ def label(
             stages.write_marked(regions_out, named, source)
         for note in _told(found):
             err.print(note)
-        drawing = Drawing(named)
-        counts = stages.label(tiles_parquet, out, min_cover, drawing=drawing, outside=outside, unseen=found.unseen)
+        drawing, drawn_in, unseen = Drawing(named), fingerprint(copy), found.unseen
     else:
         raise InputError("give --regions R.geojson; or --marked COPY, --slide CLEAN and --name CLASS together")
+    counts = stages.label(
+        tiles_parquet, out, min_cover, drawing=drawing, drawn_in=drawn_in, outside=outside, unseen=unseen
+    )
     for note in counts.notes:
         err.print(f"warning: {note}", markup=False)
     if as_json:
