@@ -19,6 +19,7 @@ from models.data import TileSet, list_some
 from models.splits import Split, how_parted, with_notes
 from wsi.atomic import writing
 from wsi.errors import InputError
+from wsi.spreadsheet import as_text, from_text
 
 _PARTS = ("train", "val", "test")
 _COLUMNS = ("key", "case", "site", "split")
@@ -37,7 +38,7 @@ def write_split(path: Path, tiles: TileSet, split: Split) -> None:
     with writing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         sheet = csv.writer(stream, lineterminator="\n")
         sheet.writerow(_COLUMNS)
-        sheet.writerows(rows)
+        sheet.writerows([as_text(cell) for cell in row] for row in rows)
 
 
 def read_split(path: Path, tiles: TileSet) -> Split:
@@ -91,7 +92,7 @@ def _rows(path: Path) -> dict[str, str]:
     cases: list[str] = []
     faults = []
     for number, row in rows:
-        key, case, part = ((row.get(column) or "").strip() for column in ("key", "case", "split"))
+        key, case, part = (from_text((row.get(column) or "").strip()) for column in ("key", "case", "split"))
         if part not in _PARTS:
             faults.append(f"row {number}: split {part!r}; give {', '.join(_PARTS)}")
         elif not key or key in said:

@@ -221,6 +221,15 @@ def test_the_sheet_is_readable(tmp_path: Path) -> None:
     assert (tmp_path / "s.csv").read_text() == ("key,case,site,split\na,P1,S,train\nb.svs,P2,S,val\nc.svs,P3,S,test\n")
 
 
+def test_a_spreadsheet_runs_no_name_of_a_slide_or_case(tmp_path: Path) -> None:
+    tiles = slides_of(["=a.svs", "-1", "c.svs"], ["+P1", "@P2", "P3"])
+    split = holdout(tiles, 0.3, 0)
+    write_split(tmp_path / "s.csv", tiles, split)
+    assert "\n'=a.svs,'+P1,S," in (tmp_path / "s.csv").read_text()
+    assert "\n-1,'@P2,S," in (tmp_path / "s.csv").read_text()
+    assert np.array_equal(read_split(tmp_path / "s.csv", tiles).val, split.val)
+
+
 def test_slides_without_cases_are_kept_whole_and_tiles_of_one_slide_are_not() -> None:
     tiles = slides_of(["a.svs", "b.svs", "c.svs", "d.svs"], ["P1", None, "P2", "P3"])  # of one the case is unknown
     assert tiles.group_kind == "slide"
