@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from models.progress import EpochReport
 from wsi.atomic import writing
+from wsi.fonts import fit_fonts, spelled
 
 # Okabe and Ito's colours (2008), which colour-blind people tell apart, without the yellow that white paper swallows.
 BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, BLACK = (
@@ -54,7 +55,7 @@ def plot_curve(path: Path, history: Sequence[EpochReport], best_epoch: int) -> N
 
 def plot_confusion(path: Path, confusion: Sequence[Sequence[int]], classes: Sequence[str], title: str) -> None:
     """Count and share of the true class (the row) in each cell, shaded by the share."""
-    counts = np.asarray(confusion, np.int64)
+    counts, classes = np.asarray(confusion, np.int64), [spelled(name) for name in classes]
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     # Names of more than a few letters get room of their own, in inches at 10 points: cells would shrink otherwise.
     side, names = 2.4 + 0.62 * len(classes), max(len(name) for name in classes)
@@ -106,6 +107,7 @@ def line_style(place: int) -> dict[str, Any]:
 
 def save(figure: Figure, path: Path) -> None:
     """Write as the ending of `path` says."""
+    fit_fonts(figure)
     FigureCanvasAgg(figure)  # drawn without a display, whatever backend the machine prefers
     with writing(path) as temporary:
         figure.savefig(temporary, dpi=120)

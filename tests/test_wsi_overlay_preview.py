@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from matplotlib.text import Text
 from numpy.typing import NDArray
 from PIL import Image
 
+from wsi import fonts
 from wsi.geometry import Box, TileGrid, TileSpec
 from wsi.overlay import OverlayOptions, Painter, write_overlay
 from wsi.preview import RESEARCH_USE, Caption, preview_figure, write_preview
@@ -118,3 +120,18 @@ def test_of_a_file_that_does_not_say_its_mpp_that_of_its_tiles_is_shown_and_kept
         write_preview(tmp_path / "overlay.png", slide, scores, options, CAPTION)
     with open_slide(tmp_path / "overlay.ome.tif") as overlay:
         assert overlay.mpp == pytest.approx((0.5, 0.5))
+
+
+@pytest.mark.parametrize("heat", [None, "癌細胞"])
+def test_names_that_no_font_has_are_spelled_whole_within_the_legend(
+    heat: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a machine has such a font, they are drawn in it."""
+    monkeypatch.setattr(fonts, "_family_of", lambda _: None)
+    classes = ("癌細胞を伴う低分化腺癌および豊富な細胞外粘液", "癌細胞")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure, _, pixels = drawn((801, 603), random_scores((801, 603), classes), OverlayOptions(heat=heat))
+    assert "\\u764c\\u7d30\\u80de" in said(figure)
+    assert "癌" not in said(figure)
+    assert (pixels[:, -4:] == 255).all()  # nothing reaches the edge of the figure

@@ -18,6 +18,7 @@ from PIL import Image
 
 from wsi.atomic import writing
 from wsi.colours import heat_colours, hex_of
+from wsi.fonts import fit_fonts, is_wide, spelled
 from wsi.overlay import OverlayOptions, Painter
 from wsi.scores import Threshold, TileScores, summarise
 from wsi.slide import Slide
@@ -26,7 +27,7 @@ RESEARCH_USE = "Research use only. Not for diagnosis."
 _DPI = 150
 # All in inches: the legend's column, the strip of the scale bar, the gap around texts, a line of text.
 _SIDE, _BAR_STRIP, _GAP, _LINE = 2.9, 0.3, 0.12, 0.14
-_FONT_SIZE, _CHARACTER = 8, 0.075
+_FONT_SIZE, _CHARACTER, _WIDE_CHARACTER = 8, 0.075, 0.115
 _SHORTEST_COLOUR_BAR = 1.8
 
 
@@ -87,7 +88,7 @@ def preview_figure(
     height, width = (side / _DPI for side in picture.shape[:2])
     legend = _Legend.of(painter, scores, options)
     total = width + _SIDE
-    said = textwrap.wrap(str(caption), int((total - 2 * _GAP) / _CHARACTER))
+    said = _wrapped(str(caption), total - 2 * _GAP).splitlines()
     foot = _whole_px(_BAR_STRIP + len(said) * _LINE + _GAP)
     shown = max(height, _whole_px(legend.height))
     # Names are shown to the letter: a $ in one begins no formula.
@@ -106,6 +107,7 @@ def preview_figure(
             fontsize=_FONT_SIZE,
             color="0.25",
         )
+    fit_fonts(figure)
     return figure
 
 
@@ -198,7 +200,8 @@ def _entries(painter: Painter, scores: TileScores, heat: str | None) -> list[tup
 
 
 def _wrapped(text: str, inches: float) -> str:
-    return textwrap.fill(text, int(inches / _CHARACTER))
+    text = spelled(text)
+    return textwrap.fill(text, int(inches / (_WIDE_CHARACTER if is_wide(text) else _CHARACTER)))
 
 
 def _lines(text: str) -> float:
