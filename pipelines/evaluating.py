@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from jinja2 import Environment, PackageLoader, select_autoescape
 from numpy.typing import NDArray
 
 from models.checkpoint import Checkpoint, load_checkpoint, weights_digest
@@ -26,7 +25,8 @@ from models.network import Network
 from models.registry import name_of
 from models.splits import refuse_shared_cases
 from pipelines.cohort import Cohort, CohortSlide
-from wsi.atomic import write_json, writing
+from pipelines.reporting.page import write_page
+from wsi.atomic import write_json
 from wsi.errors import InputError
 from wsi.preview import RESEARCH_USE
 
@@ -175,17 +175,14 @@ def _write(out: Path, result: dict[str, Any], measured: Measured, checkpoint: Ch
         plots["errors"] = out / "plots" / "errors.png"
         gallery(plots["errors"], _examples(wrong, measured, checkpoint, network))
     write_json(out / "evaluation.json", result)
-    page = Environment(
-        loader=PackageLoader("pipelines"), autoescape=select_autoescape(default=True), trim_blocks=True
-    ).get_template("evaluation.html.j2")
-    html = page.render(
+    write_page(
+        out / "evaluation.html",
+        "evaluation",
         found=result,
         pictures=[(_data_url(path), _CAPTIONS[name], name in _WIDE) for name, path in plots.items()],
         version=version("tesela"),
         research_use=RESEARCH_USE,
     )
-    with writing(out / "evaluation.html") as temporary:
-        temporary.write_text(html, "utf-8")
 
 
 def _examples(

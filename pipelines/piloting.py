@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jinja2 import Environment, PackageLoader, select_autoescape
 
 from models.pilot import pilot as run_pilot
 from models.pilot.plots import plot_learning_curve
@@ -16,7 +15,8 @@ from models.pilot.summary import summary
 from pipelines import learning
 from pipelines.config import TrainFile
 from pipelines.console import err, progress_bar
-from wsi.atomic import write_json, writing
+from pipelines.reporting.page import write_page
+from wsi.atomic import write_json
 from wsi.preview import RESEARCH_USE
 
 FORMAT = "tesela-pilot/1"
@@ -48,7 +48,7 @@ def pilot(
         seeds=seeds,
         quick=quick,
         bar=progress_bar,
-        said=lambda line: err.print(line, markup=False),
+        said=lambda line: err.print(line),
     )
     result = {
         "format": FORMAT,
@@ -64,10 +64,5 @@ def pilot(
 
 
 def _write_page(path: Path, result: dict[str, Any], plot: Path) -> None:
-    page = Environment(
-        loader=PackageLoader("pipelines"), autoescape=select_autoescape(default=True), trim_blocks=True
-    ).get_template("pilot.html.j2")
     url = "data:image/png;base64," + base64.b64encode(plot.read_bytes()).decode()
-    html = page.render(found=result, plot=url, version=version("tesela"), research_use=RESEARCH_USE, zip=zip)
-    with writing(path) as temporary:
-        temporary.write_text(html, "utf-8")
+    write_page(path, "pilot", found=result, plot=url, version=version("tesela"), research_use=RESEARCH_USE, zip=zip)

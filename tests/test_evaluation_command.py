@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from coloured_tiles import make_slide
+from page_policy import assert_reaches_for_nothing
 from typer.testing import CliRunner
 
 from models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -91,7 +91,7 @@ def test_the_page_is_one_file_and_says_the_warnings_first(evaluated: tuple[Path,
     out, found = evaluated
     page = (out / "evaluation.html").read_text("utf-8")
     assert "<script" not in page
-    assert not re.search(r"(src|href)=[\"'](?!data:)", page)
+    assert_reaches_for_nothing(page)
     assert page.count("data:image/png;base64,") == 7
     assert "<b>blue" not in page
     assert "&lt;b&gt;blue" in page

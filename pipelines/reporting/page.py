@@ -1,4 +1,4 @@
-"""The page itself: templates, with the style and the script inside it, and a policy that lets it reach for nothing."""
+"""Pages in one file: a template, its style and script inside it, and a policy that lets it reach for nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hashlib
 from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jinja2 import Environment, PackageLoader, UndefinedError, select_autoescape
 from markupsafe import Markup
@@ -18,11 +18,14 @@ from wsi.atomic import writing
 _UNKNOWN = "–"
 
 
-def write_page(path: Path, **values: Any) -> None:
-    """Write report.html. Every text of `values` is escaped."""
-    style, script = _source("report.css"), _source("report.js")
+def write_page(path: Path, name: Literal["report", "evaluation", "pilot"], **values: Any) -> None:
+    """Write a page from the template, the style and, where it has one, the script of that name.
+
+    Every text of `values` is escaped.
+    """
+    style, script = _source(f"{name}.css"), _source("report.js") if name == "report" else ""
     values |= {"style": Markup(style), "script": Markup(script), "policy": _policy(style, script)}
-    stream = environment().get_template("report.html.j2").stream(**values)
+    stream = environment().get_template(f"{name}.html.j2").stream(**values)
     stream.enable_buffering()
     with writing(path) as temporary:
         stream.dump(str(temporary), encoding="utf-8")
@@ -80,8 +83,9 @@ def _source(name: str) -> str:
 
 def _policy(style: str, script: str) -> str:
     """Content security: this style, this script, pictures inside the page, and no network."""
+    scripts = f"'{_hash_of(script)}'" if script else "'none'"
     return (
-        f"default-src 'none'; img-src data:; style-src '{_hash_of(style)}'; script-src '{_hash_of(script)}'; "
+        f"default-src 'none'; img-src data:; style-src '{_hash_of(style)}'; script-src {scripts}; "
         "base-uri 'none'; form-action 'none'"
     )
 
