@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -16,6 +17,7 @@ from pipelines.config import (
     LabelConfig,
     OverlayConfig,
     PredictConfig,
+    RangeConfig,
     RunConfig,
     Section,
     TileConfig,
@@ -31,7 +33,7 @@ from wsi.overlay import OverlayOptions
 from wsi.tissue import TissueOptions
 
 MODEL = {"run": "r", "slides": "s", "model": {"path": "m"}}
-TRAINED = {"run": "r", "slides": "s", "tile": {"mpp": 0.5}, "train": {"folder": "t", "source_mpp": 0.5}}
+TRAINED: dict[str, Any] = {"run": "r", "slides": "s", "tile": {"mpp": 0.5}, "train": {"folder": "t", "source_mpp": 0.5}}
 
 
 def refused(raw: object) -> str:
@@ -78,10 +80,99 @@ def test_all_faults_are_told_at_once() -> None:
         ({"train": {"folder": "t", "source_mpp": 1, "slides": True}}, "either `folder`"),
         ({"tile": {"size_px": 64, "mpp": 1, "stride_px": 65}}, "unscored"),
         ({"run": "../elsewhere"}, "run"),
+        ({"run": ".."}, "run: '..'"),
+        ({"run": "."}, "run: '.'"),
+        ({"run": "x" * 101}, "100 characters"),
+        ({"run": 1}, "run: YAML reads it as 1, which is no text; quote it"),
+        ({"label": {"outside": False}}, "label.outside: YAML reads it as False"),
+        ({"overlay": {"classes": [1, 2]}}, "overlay.classes.0: YAML reads it as 1"),
+        ({"model": {"path": "m", "name": ".."}}, "model.name: '..'"),
+        ({"results": "{odd}"}, "{odd}: a path with { or }"),
+        ({"slides": "/data/{odd}"}, "{odd}: a path with { or }"),
+        ({"results": "new\nline"}, "new\\nline"),
+        ({"dask": {"scheduler": "Slurm"}}, "'Slurm'"),
+        ({"dask": {"scheduler": "10.0.0.5:8786"}}, "tcp://"),
     ],
 )
 def test_what_cannot_work_is_refused_with_its_reason(change: dict[str, object], said: str) -> None:
     assert said in refused({**MODEL, **change})
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        ("label", "outside"),
+        ("label", "name"),
+        ("overlay", "heat"),
+        ("overlay", "classes"),
+        ("overlay", "threshold"),
+        ("dask", "scheduler"),
+        ("model", "path"),
+        ("tile", "stride_px"),
+        ("train", "case_pattern"),
+        ("train", "test_folder"),
+    ],
+)
+@pytest.mark.parametrize("word", ["none", "None", " NONE ", "null"])
+def test_the_word_none_is_no_null_and_would_be_a_class_or_a_file(section: str, key: str, word: str) -> None:
+    message = refused({**TRAINED, section: {**TRAINED.get(section, {}), key: word}})
+    assert f"{key}: {word}" in message
+    assert "write null" in message
+    assert parse_config({**TRAINED, "label": {"outside": None}, "overlay": {"heat": None}}, "my.yaml")
+
+
+def test_a_key_whose_choices_hold_none_takes_it() -> None:
+    chosen = parse_config({**TRAINED, "train": {**TRAINED["train"], "stain": "none", "balance": "none"}}, "my.yaml")
+    assert chosen.train is not None
+    assert (chosen.train.stain, chosen.train.balance) == ("none", "none")
+
+
+@pytest.mark.parametrize("key", ["slides", "sheet", "results"])
+def test_a_file_called_none_is_asked_about(key: str) -> None:
+    assert "leave the key out" in refused({**MODEL, key: "none"})
+
+
+def test_paths_may_begin_in_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    run = parse_config({**MODEL, "slides": "~/slides", "results": "~/results", "model": {"path": "~/m"}}, "my.yaml")
+    assert (run.slides, str(run.folder), run.model.path) == ("/home/ann/slides", "/home/ann/results/r", "/home/ann/m")
+
+
+@pytest.mark.parametrize(
+    "text", ["run: a\nslides: s\nrun: b\n", "run: a\noverlay: {alpha: 1, alpha: 0}\n", "'run': a\nrun: b\n"]
+)
+def test_a_key_that_is_given_twice_is_an_error(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"my\.yaml: .*given twice"):
+        load_config(path)
+    with pytest.raises(InputError, match="given twice"):
+        load_train_file(path)
+
+
+def test_what_an_anchor_merges_may_be_overruled(tmp_path: Path) -> None:
+    path = tmp_path / "train.yaml"
+    path.write_text(
+        "tile: {mpp: 0.5}\ntune: {learning_rate: &r {low: 0.1, high: 1}, weight_decay: {<<: *r, high: 2}}\n"
+        "train: {folder: t, source_mpp: 1}\n"
+    )
+    found = load_train_file(path).tune.weight_decay
+    assert isinstance(found, RangeConfig)
+    assert (found.low, found.high) == (0.1, 2)
+
+
+def test_training_reads_the_configuration_of_a_run_that_lacks_what_training_does_not_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NOWHERE", raising=False)
+    path = tmp_path / "my.yaml"
+    path.write_text("run: r\nslides: ${NOWHERE}\ntile: {mpp: 0.5}\ntrain: {folder: t, source_mpp: 0.5}\n")
+    assert load_train_file(path).train.folder == "t"
+    path.write_text("run: r\ntile: {mpp: 0.5}\ntrain: {folder: t, source_mpp: 0.5}\nmodel: {name: m}\n")
+    assert load_train_file(path).train.folder == "t"
+    path.write_text("run: r\ntile: {mpp: 0.5}\ntrain: {folder: t, source_mpp: 0.5}\ntrian: {}\n")
+    with pytest.raises(InputError, match="unknown key 'trian'"):
+        load_train_file(path)
 
 
 def test_a_missing_mpp_is_never_guessed() -> None:

@@ -6,11 +6,10 @@ import shlex
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from models.registry import model_folder
-from pipelines.config.base import PathText, Section
+from pipelines.config.base import FolderName, PathText, Section
 from pipelines.config.sections import (
     BlankConfig,
     DaskConfig,
@@ -24,17 +23,18 @@ from pipelines.config.sections import (
     TissueConfig,
 )
 from pipelines.config.training import TrainConfig, TuneConfig
+from pipelines.config.yaml_file import read_yaml
 from wsi.errors import InputError
 
 
 class RunConfig(Section):
     """A run: which slides, which model, and how each stage works."""
 
-    run: str = Field(pattern=r"^[A-Za-z0-9._-]+$", description="name of the run's folder")
+    run: FolderName = Field(description="name of the run's folder")
     results: PathText = Field("results", description="where runs are kept")
     slides: PathText | None = Field(None, description="folder of slides; with `sheet`, where its paths start")
     sheet: PathText | None = Field(
-        None, description="CSV: slide, id, case, mpp, label, annotation, marked, split, note"
+        None, description="CSV: slide, id, case, mpp, scene, label, annotation, marked, split, note"
     )
     ingest: IngestConfig = IngestConfig()
     tissue: TissueConfig = TissueConfig()
@@ -88,25 +88,19 @@ def parse_config(raw: object, source: str) -> RunConfig:
 
 def load_config(path: Path) -> RunConfig:
     """`parse_config` of a YAML file."""
-    return parse_config(_yaml(path), str(path))
+    return parse_config(read_yaml(path), str(path))
 
 
 def load_train_file(path: Path) -> TrainFile:
-    """The sections `tile`, `train` and `tune` of a YAML file; other sections of a run's configuration may be there."""
-    raw = _yaml(path)
-    if isinstance(raw, dict) and "run" in raw:
-        run = parse_config(raw, str(path))
-        raw = run.model_dump(include={"tile", "train", "tune"})
+    """The sections `tile`, `train` and `tune` of a YAML file.
+
+    Other sections of a run's configuration may be there, and are not looked at: they are the workflow's.
+    """
+    raw = read_yaml(path)
+    if isinstance(raw, dict):
+        others = RunConfig.model_fields.keys() - TrainFile.model_fields.keys()
+        raw = {key: value for key, value in raw.items() if key not in others}
     return _validated(TrainFile, raw, str(path))
-
-
-def _yaml(path: Path) -> object:
-    try:
-        return yaml.safe_load(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such configuration file") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: not a readable YAML file ({' '.join(str(error).split())})") from error
 
 
 def _validated(kind: type[Model], raw: object, source: str) -> Model:
@@ -120,6 +114,9 @@ def _fault(source: str, fault: Any) -> str:
     place = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
         return f"{source}: unknown key '{place}'; remove it or correct its name"
+    if fault["type"] == "string_type" and not isinstance(fault["input"], dict | list | None):
+        value = fault["input"]
+        return f'{source}: {place}: YAML reads it as {value!r}, which is no text; quote it ("...")'
     message = fault["msg"].removeprefix("Value error, ")
     return f"{source}: {place}: {message}" if place else f"{source}: {message}"
 

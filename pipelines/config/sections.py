@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from pipelines.config.base import PathText, Positive, Section, Share
+from pipelines.config.base import FolderName, PathText, Positive, Section, Share
 from wsi.annotations import Origin
 from wsi.errors import InputError
 from wsi.geometry import Edge, TileSpec
 from wsi.icc import Icc
+from wsi.workers import Workers
 
 
 class IngestConfig(Section):
@@ -85,12 +86,20 @@ class DaskConfig(Section):
     )
     jobs: int = Field(2, ge=1, description="jobs to send to a queue, for each slide")
 
+    @field_validator("scheduler")
+    @classmethod
+    def _known(cls, scheduler: str | None) -> str | None:
+        Workers(scheduler)
+        return scheduler
+
 
 class LabelConfig(Section):
     """Tile labels from annotations."""
 
     min_cover: Share = Field(0.75, description="share of a tile that a region must cover to name it")
-    outside: str | None = Field(None, min_length=1, description="class of tiles outside of every region; default: none")
+    outside: str | None = Field(
+        None, min_length=1, description="class of tiles outside of every region; default: no class"
+    )
     name: str | None = Field(None, min_length=1, description="class of what is drawn on a slide's `marked` copy")
     origin: Origin | None = Field(None, description=f"of annotations: {_ORIGIN}")
 
@@ -104,7 +113,7 @@ class LabelConfig(Section):
 class ModelConfig(Section):
     """Which model scores the slides."""
 
-    name: str = Field("model", pattern=r"^[A-Za-z0-9._-]+$", description="folder under results/<run>/models/")
+    name: FolderName = Field("model", description="folder under results/<run>/models/")
     path: PathText | None = Field(
         None, description="a trained model: its folder, or name or name@version in the registry"
     )
