@@ -1,0 +1,46 @@
+"""What a file is by its name: a slide, something else, or a thing of the system that nobody means."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+SLIDE_ENDINGS = (
+    *(".svs", ".tif", ".tiff", ".qptiff", ".btf", ".tf2", ".tf8"),
+    *(".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".dcm"),
+    *(".zarr", ".ome.zarr", ".zarr.zip", ".ome.zarr.zip", ".ozx"),
+)
+_ZARR_FOLDER = ".zarr"
+# Else it is part of a name: "Mrs. Miller".
+_ENDING = re.compile(r"\.[\w+-]{1,12}")
+# What file servers, operating systems and archives leave beside the files of people, in lower case.
+_SYSTEM_NAMES = frozenset(
+    {
+        *("@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "@tmp", "~snapshot"),
+        *("__macosx", "network trash folder", "temporary items", "lost+found"),
+        *("$recycle.bin", "recycler", "system volume information", "thumbs.db", "ehthumbs.db", "desktop.ini"),
+    }
+)
+
+
+def is_hidden(name: str) -> bool:
+    """Hidden, or of the system: thumbnails of a file server, waste bins, snapshots."""
+    return name.startswith(".") or name.lower() in _SYSTEM_NAMES
+
+
+def is_slide(name: str, *, folder: bool) -> bool:
+    """By its ending; of folders OME-Zarr alone, which is never a file."""
+    lower = name.lower()
+    return lower.endswith(SLIDE_ENDINGS) and folder == lower.endswith(_ZARR_FOLDER)
+
+
+def stem_of(path: Path) -> str:
+    """The name without the ending, `.ome.zarr` being one."""
+    ending = max((end for end in SLIDE_ENDINGS if path.name.lower().endswith(end)), key=len, default=path.suffix)
+    return path.name[: len(path.name) - len(ending)]
+
+
+def ending_of(name: str) -> str:
+    """The ending in lower case, to count by: `.png`; "no ending" where there is none that is one."""
+    ending = Path(name).suffix.lower()
+    return ending if _ENDING.fullmatch(ending) else "no ending"
