@@ -101,7 +101,7 @@ class ConsoleReporter:
     """A Rich bar where stderr is a terminal; else plain lines that a log file can hold."""
 
     def __init__(self) -> None:
-        self._console = Console(file=sys.stderr)
+        self._console = Console(file=sys.stderr, markup=False, emoji=False)
         self._progress: Progress | None = None
         self._val = "-"
         self._epochs, self._tiles_per_epoch = 0, 0

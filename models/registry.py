@@ -46,7 +46,7 @@ class Entry:
 
 def default_root() -> Path:
     """Where models are registered on this machine."""
-    return Path(os.environ.get("TESELA_MODELS") or Path.home() / ".tesela" / "models")
+    return Path(os.environ.get("TESELA_MODELS") or "~/.tesela/models").expanduser()
 
 
 def model_folder(given: str | Path, root: Path | None = None) -> Path:

@@ -34,15 +34,15 @@ _SLIDES = {
 
 def run_demo(folder: Path, cores: int | None) -> int:
     """Generate, then run Snakemake; returns its exit code."""
-    cores = cores or len(os.sched_getaffinity(0))
-    err.print("[bold]1/2[/bold] drawing phantom slides and tiles", markup=True)
+    cores = cores or _cores()
+    err.print("1/2 drawing phantom slides and tiles", style="bold")
     _draw_slides(folder / "slides")
     _draw_tiles(folder / "tiles" / "train", seed=1, count=_TILES_PER_CLASS)
     _draw_tiles(folder / "tiles" / "test", seed=2, count=_TEST_TILES_PER_CLASS)
     os.environ["TESELA_DEMO"] = str(folder)
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     run = load_config(_CONFIG).folder
-    err.print(f"[bold]2/2[/bold] snakemake --cores {cores} --configfile configs/demo.yaml", markup=True)
+    err.print(f"2/2 snakemake --cores {cores} --configfile configs/demo.yaml", style="bold")
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(_ROOT / "Snakefile"), "--cores", str(cores)]
     # A demo that was killed must start again by the same command: nobody else works in its folder.
     done = subprocess.run([*command, "--configfile", str(_CONFIG), "--nolock"], check=False)
@@ -50,6 +50,11 @@ def run_demo(folder: Path, cores: int | None) -> int:
         err.print(f"\nreport:  {run / 'report.html'}")
         err.print(f"overlay: {run / 'slides' / 'phantom-1' / 'overlay.png'}")
     return done.returncode
+
+
+def _cores() -> int:
+    """Those that this process may use; of the whole machine where a system does not say that."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _draw_slides(folder: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -14,6 +17,9 @@ import tifffile
 from typer.testing import CliRunner
 
 from pipelines import cli, stages
+from pipelines.cohort import Cohort, CohortSlide
+from pipelines.commands.app import show_json
+from wsi.errors import WsiError
 
 TESELA = [sys.executable, "-m", "pipelines.cli"]
 
@@ -29,6 +35,14 @@ def tesela(*words: object, ok: bool = False) -> str:
     assert len(lines) == 1, done.stderr
     assert lines[0].startswith("tesela: error: ")
     return lines[0]
+
+
+def refused(*words: object) -> str:
+    """The one line of an error, of a command run here: quicker than a process of its own."""
+    with pytest.raises((WsiError, OSError)) as error:
+        CliRunner().invoke(cli.app, [str(word) for word in words], catch_exceptions=False)
+    assert "\n" not in str(error.value)
+    return str(error.value)
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +105,99 @@ def test_a_sheet_without_the_column_it_needs(tmp_path: Path) -> None:
     assert "s.csv" in line
     assert "'slide' is missing" in line
     assert not (tmp_path / "cohort.csv").exists()
+
+
+def test_what_is_left_out_is_counted_where_a_person_looks(bad: Path, tmp_path: Path) -> None:
+    slides = tmp_path / "slides"
+    slides.mkdir()
+    (slides / "a.tif").write_bytes((bad / "whole.tif").read_bytes())
+    (slides / "b.png").touch()
+    (slides / "c{d}.tif").write_bytes((bad / "cut.tif").read_bytes())
+    out = tmp_path / "cohort.csv"
+    done = CliRunner().invoke(cli.app, ["cohort", "--slides", str(slides), "--out", str(out)])
+    assert "3 files: 2 slides, left out: 1 .png" in done.stderr
+    assert "c-d- will fail" in done.stderr
+    counts = json.loads((tmp_path / "cohort.json").read_text())
+    assert (counts["seen"], counts["slides"], counts["left_out"]) == (3, 2, {".png": 1})
+
+
+def test_one_slide_in_two_rows_of_a_sheet(bad: Path, tmp_path: Path) -> None:
+    (tmp_path / "copy.tif").write_bytes((bad / "whole.tif").read_bytes())
+    (tmp_path / "s.csv").write_text(f"slide,id,split\n{bad / 'whole.tif'},one,train\ncopy.tif,two,test\n")
+    line = refused("cohort", "--sheet", tmp_path / "s.csv", "--out", tmp_path / "cohort.csv")
+    assert "whole.tif, train" in line
+    assert "copy.tif, test" in line
+    assert not (tmp_path / "cohort.csv").exists()
+
+
+@pytest.mark.parametrize("overlay", ["{heat: TUMOR}", "{classes: [TUM, LYM]}"])
+def test_a_class_to_paint_that_no_folder_of_tiles_has(bad: Path, tmp_path: Path, overlay: str) -> None:
+    """Before hours of training."""
+    (tmp_path / "slides").mkdir()
+    shutil.copyfile(bad / "whole.tif", tmp_path / "slides" / "a.tif")
+    train = f"train: {{folder: {bad / 'classes'}, source_mpp: 1}}\ntile: {{mpp: 1}}\n"
+    (tmp_path / "my.yaml").write_text(f"run: r\nslides: {tmp_path / 'slides'}\n{train}overlay: {overlay}\n")
+    assert "not among the classes of train.folder, STR, TUM" in refused("check", tmp_path / "my.yaml")
+
+
+@pytest.mark.parametrize(("option", "name"), [("--outside", "none"), ("--outside", "None"), ("--name", "none")])
+def test_a_class_called_none_is_asked_about(option: str, name: str) -> None:
+    words = ["label", "tiles.parquet", "--regions", "r.geojson", "--out", "o.parquet", option, name]
+    assert f"leave {option} out" in refused(*words)
+
+
+def test_a_path_begins_in_the_home_folder_also_where_the_shell_left_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "slides").mkdir()
+    (tmp_path / "slides" / "a.tif").touch()
+    CliRunner().invoke(cli.app, ["cohort", "--slides=~/slides", "--out", "~/cohort.csv"], catch_exceptions=False)
+    assert (tmp_path / "cohort.csv").exists()
+
+
+@pytest.mark.parametrize("name", ["[he]", "[/tmp/out]", ":smile:", "[bold red]x[/]"])
+def test_a_file_is_shown_by_its_name_whatever_brackets_are_in_it(bad: Path, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    folder.mkdir(parents=True)
+    shutil.copyfile(bad / "whole.tif", folder / "a.tif")
+    path = str(folder / "a.tif")
+    assert path in CliRunner().invoke(cli.app, ["inspect", path], catch_exceptions=False).stdout
+    assert str(folder / "b.tif") in refused("inspect", folder / "b.tif")
+    out = CliRunner().invoke(cli.app, ["cohort", "--slides", str(folder), "--out", str(folder / "c.csv")])
+    assert out.exit_code == 0, out.exception
+
+
+def test_a_failed_slide_is_shown_as_it_is_named(tmp_path: Path) -> None:
+    reason = "[/tmp/out]/a.tif: :warning: [red]no[/red]"
+    Cohort((CohortSlide("a", "a.tif", fault=reason),)).write(tmp_path / "cohort.csv")
+    done = CliRunner().invoke(cli.app, ["report", str(tmp_path)], catch_exceptions=False)
+    assert f"failed a: {reason}" in done.stderr
+
+
+def test_nothing_but_the_console_of_tesela_prints() -> None:
+    """One that takes brackets for marks would lose part of a name, or fail."""
+    root = Path(cli.__file__).parent
+    consoles = [path.name for path in root.rglob("*.py") if "Console(" in path.read_text("utf-8")]
+    assert consoles == ["console.py"]
+
+
+def test_a_terminal_with_few_letters_gets_its_line(bad: Path) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    words = [*TESELA, "inspect", str(bad / "whole.tif")]
+    done = subprocess.run(words, capture_output=True, check=False, env=environment)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert rb"500 \xd7 600 px" in done.stdout
+
+
+def test_a_program_with_few_letters_gets_its_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    for encoding, written in (("ascii", b"\\u00b5m"), ("utf-8", "µm".encode())):
+        stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="backslashreplace")
+        monkeypatch.setattr(sys, "stdout", stream)
+        show_json({"a": "µm"})
+        stream.flush()
+        assert written in stream.buffer.getvalue()  # type: ignore[attr-defined]  # a BytesIO
+        assert json.loads(stream.buffer.getvalue()) == {"a": "µm"}  # type: ignore[attr-defined]
 
 
 def test_an_empty_folder_of_slides(bad: Path, tmp_path: Path) -> None:

@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import Annotated, Any, Optional
 
 import typer
-from rich.console import Console
+from rich.table import Table
+from typer.core import TyperGroup
 
+from pipelines.console import console
 from wsi.annotations import Origin
 
+# Characters of a line for what is no terminal: a file or a program takes it whole.
+_WIDE = 10_000
+
+
+class _Commands(TyperGroup):
+    """Takes `~` for the home folder wherever it begins a path: shells leave it in `--out=~/out` and in quotes."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, [_at_home(word) for word in args])
+
+
+def _at_home(word: str) -> str:
+    option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    return f"{option}{equals}{os.path.expanduser(value)}"
+
+
 app = typer.Typer(
+    cls=_Commands,
     name="tesela",
     no_args_is_help=True,
     add_completion=False,
@@ -61,10 +81,14 @@ def _root(
 
 
 def show(what: Any) -> None:
-    """Print for a person; long lines are left whole, for programs that read them."""
-    Console(soft_wrap=True).print(what)
+    """Print for a person: a cell that is too long for the terminal goes on in the next line; nothing is cut off."""
+    for column in what.columns if isinstance(what, Table) else ():
+        column.overflow = "fold"
+    console(width=None if sys.stdout.isatty() else _WIDE).print(what)
 
 
 def show_json(value: Any) -> None:
     """Print for a program."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    # Where the terminal has few letters, the others are written as JSON writes them.
+    letters = (sys.stdout.encoding or "").lower().startswith("utf")
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=not letters) + "\n")

@@ -53,12 +53,12 @@ def evaluate(
         model_folder(model), data, out, source_mpp=source_mpp, baselines_from=baselines_from, case_pattern=case_pattern
     )
     for warning in found["warnings"]:
-        err.print(f"warning: {warning}", style="yellow", markup=False)
+        err.print(f"warning: {warning}", style="yellow")
     if as_json:
         return show_json(found)
     for line in _headline(found):
-        err.print(line, markup=False)
-    return err.print(f"{out / 'evaluation.html'}", markup=False)
+        err.print(line)
+    return err.print(f"{out / 'evaluation.html'}")
 
 
 def _headline(found: dict[str, Any]) -> list[str]:

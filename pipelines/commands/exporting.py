@@ -44,4 +44,4 @@ def export(
     paths = stages.export(source_of(slide), predictions, out, ExportOptions(threshold, asked), mpp)
     if as_json:
         return show_json([str(path) for path in paths])
-    return err.print(", ".join(str(path) for path in paths), markup=False)
+    return err.print(", ".join(str(path) for path in paths))

@@ -45,10 +45,10 @@ def pilot(
     if as_json:
         return show_json(found)
     for caution in found["cautions"]:
-        err.print(f"warning: {caution}", style="yellow", markup=False)
+        err.print(f"warning: {caution}", style="yellow")
     for line in _told(found):
-        err.print(line, markup=False)
-    return err.print(f"{out / 'pilot.html'}", markup=False)
+        err.print(line)
+    return err.print(f"{out / 'pilot.html'}")
 
 
 def _told(found: dict[str, Any]) -> list[str]:

@@ -38,7 +38,7 @@ def list_models(as_json: AsJson = False) -> None:
     """Every version, what it was trained on, and how it did; the promoted one is marked."""
     entries, faults = Registry(default_root()).entries()
     for fault in faults:
-        err.print(f"warning: {fault}", markup=False)
+        err.print(f"warning: {fault}")
     rows = [_row(entry) for entry in entries]
     if as_json:
         return show_json(rows)

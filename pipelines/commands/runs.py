@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
+from rich.text import Text
 
+from pipelines.cohort import COLUMNS, Cohort, load_cohort
 from pipelines.commands.app import AsJson, app, show_json
 from pipelines.console import err
 
@@ -25,7 +27,7 @@ def report(
         return show_json(status)
     for slide in status["slides"]:
         if slide["state"] == "failed":
-            err.print(f"[red]failed[/red] {slide['id']}: {slide['reason']}", markup=True)
+            err.print(Text.assemble(("failed", "red"), f" {slide['id']}: {slide['reason']}"))
     counts = ", ".join(f"{count} {state}" for state, count in status["counts"].items())
     return err.print(f"{counts} · {run / 'report.html'}")
 
@@ -39,23 +41,36 @@ def check(
     from pipelines.workflow import Workflow
 
     workflow = Workflow.load(config)
+    err.print(f"{config}: {len(workflow.cohort.slides)} slides, results in {workflow.config.folder}")
+    _show_intake(workflow.cohort)
     if as_json:
-        return show_json([asdict(slide) for slide in workflow.cohort.slides])
-    return err.print(f"{config}: {len(workflow.cohort.slides)} slides, results in {workflow.config.folder}")
+        show_json([asdict(slide) for slide in workflow.cohort.slides])
+
+
+def _show_intake(cohort: Cohort) -> None:
+    """What went in and what did not, and what a person should look at."""
+    if cohort.intake is not None:
+        err.print(cohort.intake.sentence)
+        for warning in cohort.intake.warnings:
+            err.print(f"warning: {warning}", style="yellow")
+    for slide in cohort.slides:
+        if slide.fault:
+            err.print(f"warning: {slide.id} will fail: {slide.fault}", style="yellow")
 
 
 @app.command()
 def cohort(
     out: Annotated[Path, typer.Option(help="cohort.csv to write")],
     slides: Annotated[Path | None, typer.Option(help="folder of slides; with --sheet, where its paths start")] = None,
-    sheet: Annotated[
-        Path | None, typer.Option(help="CSV: slide, id, case, mpp, label, annotation, marked, split, note")
-    ] = None,
+    sheet: Annotated[Path | None, typer.Option(help=f"CSV: {', '.join(COLUMNS)}")] = None,
 ) -> None:
-    """Write the cohort as it is understood: every slide with its id and full path. Faults are listed all at once."""
-    from pipelines.cohort import load_cohort
+    """Write the cohort as it is understood: every slide with its id and full path; beside it cohort.json, the counts.
 
-    load_cohort(slides, sheet).write(out)
+    Faults are listed all at once.
+    """
+    found = load_cohort(slides, sheet)
+    found.write(out)
+    _show_intake(found)
 
 
 @app.command()

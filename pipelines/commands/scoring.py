@@ -60,6 +60,9 @@ def label(
     Tiles on a border, covered less than --min-cover, get no class. With --outside benign, tiles that lie outside by
     as much are "benign"; without it only what is drawn is labelled.
     """
+    for option, given in (("--outside", outside), ("--name", name)):
+        if given is not None and given.strip().lower() == "none":
+            raise InputError(f"{option} {given}: it would be a class of that name; for no class leave {option} out")
     if regions is not None and marked is None and not (slide or name or regions_out):
         drawing, drawn_in, unseen = stages.drawn(tiles_parquet, regions, origin), sha256_of(regions), EVERYWHERE_SEEN
     elif regions is None and marked is not None and slide and name:
@@ -188,9 +191,9 @@ def predict(
     for outcome in predicting.predict(requests, model_folder(model), options, threads):
         found.append(outcome)
         if outcome.summary is not None:
-            err.print(f"{outcome.request.out}: {outcome.summary['tiles_scored']} tiles scored", markup=False)
+            err.print(f"{outcome.request.out}: {outcome.summary['tiles_scored']} tiles scored")
         elif len(requests) > 1:
-            err.print(f"failed: {outcome.request.slide}: {outcome.error}", markup=False)
+            err.print(f"failed: {outcome.request.slide}: {outcome.error}")
     if as_json:
         summaries = [{"slide": str(o.request.slide), **(o.summary or {"error": str(o.error)})} for o in found]
         show_json(summaries if len(requests) > 1 else found[0].summary)

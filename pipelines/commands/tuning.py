@@ -55,7 +55,7 @@ def tune(
     if as_json:
         return show_json(found)
     for line in _told(found, out):
-        err.print(line, highlight=False, markup=False)
+        err.print(line)
     return None
 
 
