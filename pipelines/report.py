@@ -28,13 +28,15 @@ def write_report(run: Path) -> dict[str, Any]:
     statuses = status_of(run, cohort)
     budget = Budget.of(len(statuses))
     cards = [card_of(run, slide, status, budget) for slide, status in zip(cohort.slides, statuses, strict=True)]
-    status = to_json(statuses)
+    status = to_json(statuses, cohort.intake)
     write_table(run / "cohort.parquet", cohort_table(cards))
     write_page(
         run / "report.html",
+        "report",
         run=run.resolve().name,
         cards=cards,
         counts=status["counts"],
+        intake=cohort.intake,
         class_names=list(dict.fromkeys(row.name for card in cards for row in card.classes)),
         rules=rules_of(cards),
         models=models_of(run),

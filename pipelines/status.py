@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipelines.belonging import Fault, first_fault
-from pipelines.cohort import Cohort
+from pipelines.cohort import Cohort, Intake
 from wsi.errors import InputError, WsiError
 from wsi.preview import preview_provenance
 from wsi.scores import made_of
@@ -49,7 +49,10 @@ class SlideStatus:
 
 def status_of(run: Path, cohort: Cohort) -> list[SlideStatus]:
     """The state of every slide of a run."""
-    return [_slide_status(run, slide_id) for slide_id in cohort.ids]
+    return [
+        SlideStatus(slide.id, "failed", STAGE_FILES[0][0], slide.fault) if slide.fault else _slide_status(run, slide.id)
+        for slide in cohort.slides
+    ]
 
 
 def reached(status: SlideStatus) -> set[str]:
@@ -129,10 +132,11 @@ def _training_failed(run: Path) -> str:
     return next((line.removeprefix(_ERROR) for line in reversed(lines) if line.startswith(_ERROR)), "")
 
 
-def to_json(statuses: list[SlideStatus]) -> dict[str, Any]:
-    """status.json."""
+def to_json(statuses: list[SlideStatus], intake: Intake | None = None) -> dict[str, Any]:
+    """status.json. The counts of the states add up to the cohort's slides, and its counts to all that was there."""
     counts = Counter(status.state for status in statuses)
     return {
+        "cohort": {"slides": len(statuses)} if intake is None else intake.to_json(),
         "counts": {state: counts[state] for state in ("ok", "no-tissue", "failed")},
         "slides": [asdict(status) for status in statuses],
     }

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +17,7 @@ import yaml
 
 from pipelines.cohort import Cohort, CohortSlide, load_cohort
 from pipelines.config import DEFAULT_SIZE_PX, RunConfig, TileConfig, flags_of, load_config, parse_config
+from pipelines.config.yaml_file import read_yaml
 from pipelines.contents import Contents
 from wsi.atomic import writing
 from wsi.errors import InputError, WsiError
@@ -80,9 +83,15 @@ class Workflow:
             values = self.config.model_dump(mode="json", exclude_none=True)
             temporary.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), "utf-8")
 
-    def source(self, slide: str) -> str:
-        """The user's file of a slide."""
-        return self.cohort[slide].slide
+    def source(self, slide: str) -> list[str]:
+        """The user's file of a slide; none where its name cannot be used."""
+        found = self.cohort[slide]
+        return [] if found.fault else [str(found.file)]
+
+    @property
+    def refused(self) -> str:
+        """Regular expression of the ids of slides whose names cannot be used; without them it matches nothing."""
+        return "|".join(re.escape(slide.id) for slide in self.cohort.slides if slide.fault) or "(?!)"
 
     def mpp_flags(self, slide: str) -> str:
         """`--mpp …` where the sheet gives one."""
@@ -113,7 +122,7 @@ class Workflow:
 
     @cached_property
     def _slide_digests(self) -> dict[str, str]:
-        return self._contents.digests("slide", [slide.slide for slide in self.cohort.slides])
+        return self._contents.digests("slide", [str(slide.file) for slide in self.cohort.slides if not slide.fault])
 
     @cached_property
     def _drawn_digests(self) -> dict[str, str]:
@@ -123,7 +132,7 @@ class Workflow:
 
     def slide_digest(self, slide: str) -> str:
         """What the user's file of a slide holds now: its fingerprint."""
-        return self._slide_digests[self.source(slide)]
+        return self._slide_digests[str(self.cohort[slide].file)]
 
     def drawn_digest(self, slide: str) -> str:
         """What the annotation, or the marked copy, of a slide holds now."""
@@ -194,10 +203,7 @@ def _tile_of(config: RunConfig) -> TileConfig:
         raise InputError(f"{description}: not the description of a model ({error})") from error
     if not description.with_name("model.safetensors").is_file():
         raise InputError(f"model.path: no model.safetensors in {config.model.path}; copy both files of the model")
-    painted = {"classes": config.overlay.classes or (), "heat": (config.overlay.heat,) if config.overlay.heat else ()}
-    for key, names in painted.items():
-        if unknown := sorted(set(names) - classes):
-            raise InputError(f"overlay.{key}: {', '.join(unknown)} not among the model's {', '.join(sorted(classes))}")
+    _check_painted(config, classes, "the model's")
     tile = config.tile.filled(trained.size_px, trained.mpp)
     if tile.size_px != trained.size_px or abs(tile.spec.mpp / trained.mpp - 1) > MPP_TOLERANCE:
         raise InputError(
@@ -205,6 +211,14 @@ def _tile_of(config: RunConfig) -> TileConfig:
             f"on {trained.size_px} px at {trained.mpp:g} mpp; leave both out, or use another model"
         )
     return tile
+
+
+def _check_painted(config: RunConfig, classes: Collection[str], whose: str) -> None:
+    """Raise InputError where the overlay is to show a class that there is not."""
+    painted = {"classes": config.overlay.classes or (), "heat": (config.overlay.heat,) if config.overlay.heat else ()}
+    for key, names in painted.items():
+        if unknown := sorted(set(names) - set(classes)):
+            raise InputError(f"overlay.{key}: {', '.join(unknown)} not among {whose} {', '.join(sorted(classes))}")
 
 
 def _check_training(config: RunConfig, cohort: Cohort) -> None:
@@ -215,12 +229,18 @@ def _check_training(config: RunConfig, cohort: Cohort) -> None:
         path = getattr(config.train, key)
         if path is not None and not Path(path).is_dir():
             raise InputError(f"train.{key}: no such folder {path}")
+    if config.train.folder is not None:
+        folders = [path.name for path in Path(config.train.folder).iterdir() if path.is_dir()]
+        _check_painted(config, [name for name in folders if not name.startswith(".")], "the classes of train.folder,")
     if not config.train.slides:
         return
     if not any(slide.drawn and slide.split == "train" for slide in cohort.slides):
         raise InputError(
             "train.slides is true, but no slide of the sheet has an annotation (or a marked copy) and the split 'train'"
         )
+    unusable = [slide.fault for slide in cohort.slides if slide.fault and slide.drawn and slide.split]
+    if unusable:
+        raise InputError(f"train.slides is true, but of the labelled slides, {'; '.join(unusable)}")
     marked = [slide.id for slide in cohort.slides if slide.marked and slide.split]
     if marked and config.label.name is None:
         raise InputError(f"label.name is missing: of what class is what is drawn on the copies of {', '.join(marked)}?")
@@ -242,6 +262,8 @@ def load_or_exit(raw: Mapping[str, Any], sources: list[str]) -> Workflow:
     try:
         if not raw:
             raise InputError("no configuration; give one: snakemake --cores 8 --configfile configs/demo.yaml")
+        for source in filter(os.path.isfile, sources):
+            read_yaml(Path(source))  # Snakemake itself takes the last of a key that is given twice
         return Workflow.of(parse_config(dict(raw), ", ".join(sources) or "the configuration"))
     except WsiError as error:
         sys.stderr.write(f"tesela: error: {' '.join(str(error).split())}\n")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from finished_slides import cut, make_slide, paint, score
 
-from pipelines.cohort import Cohort, CohortSlide
+from pipelines.cohort import Cohort, CohortSlide, Intake
 from pipelines.stages import export
 from pipelines.status import STAGE_FILES, SlideStatus, reached, status_of, to_json
 from wsi.atomic import write_json
@@ -89,6 +89,23 @@ def test_a_failed_training_is_the_reason_of_every_slide(tmp_path: Path, done_up_
 
 def test_a_slide_that_was_never_started_is_failed_too(tmp_path: Path) -> None:
     assert the_status(tmp_path) == SlideStatus("a", "failed", "ingest", "stage 'ingest' was not run")
+
+
+def test_a_slide_whose_name_cannot_be_used_is_failed_with_that_reason(
+    tmp_path: Path, done_up_to: Callable[..., Path]
+) -> None:
+    good, bad = CohortSlide("a", "a.tif"), CohortSlide("b", "{b}.tif", fault="{b}.tif: rename it")
+    done_up_to(tmp_path, "overlay")
+    statuses = status_of(tmp_path, Cohort((good, bad)))
+    assert statuses == [SlideStatus("a", "ok"), SlideStatus("b", "failed", "ingest", "{b}.tif: rename it")]
+
+
+def test_the_counts_of_the_cohort_go_with_those_of_the_states() -> None:
+    statuses = [SlideStatus("a", "ok"), SlideStatus("b", "failed", "ingest", "why")]
+    said = to_json(statuses, Intake("file", 4, 2, left_out={".btf": 2}))
+    assert (said["cohort"]["seen"], said["cohort"]["left_out"]) == (4, {".btf": 2})
+    assert sum(said["counts"].values()) == said["cohort"]["slides"] == 2
+    assert to_json(statuses)["cohort"] == {"slides": 2}
 
 
 def test_every_state_is_counted(tmp_path: Path, done_up_to: Callable[..., Path]) -> None:

@@ -101,12 +101,13 @@ def hard(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Com
     write_tiled(phantom, slides / "no-mpp.tif", with_mpp=False)
     write_tiled(Phantom(PhantomSpec(4, 600, 500, 2.0, pieces=1)), slides / "coarse.tif")
     (slides / "text.tif").write_text("not a slide")
+    (slides / "odd {x}.tif").write_text("a name that Snakemake takes for a wildcard")
     white = np.full((700, 800, 3), 243, np.uint8)
     tifffile.imwrite(
         slides / "white.tif", white, photometric="rgb", tile=(256, 256), resolution=(1e4, 1e4), resolutionunit=3
     )
     draw_tiles(folder / "tiles")
-    rows = ("monday/a.tif", "tuesday/a.tif", "no-mpp.tif", "coarse.tif", "text.tif", "white.tif")
+    rows = ("monday/a.tif", "tuesday/a.tif", "no-mpp.tif", "coarse.tif", "text.tif", "odd {x}.tif", "white.tif")
     sheet(folder, dict.fromkeys(rows, ""))
     configure(folder)
     return folder, snakemake(folder)
@@ -124,8 +125,29 @@ def test_one_bad_slide_loses_nothing_else_and_the_exit_code_says_so(
         "no-mpp": "failed",
         "coarse": "failed",
         "text": "failed",
+        "odd-x-": "failed",
         "white": "no-tissue",
     }
+
+
+def test_a_home_that_cannot_be_written_is_no_matter(hard: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    """As in containers and on nodes of a cluster; Snakemake keeps its cache there unless it is told otherwise."""
+    homeless = {key: value for key, value in environment().items() if not key.startswith("XDG_")} | {"HOME": "/proc/x"}
+    done = subprocess.run(command(hard[0], "-n"), capture_output=True, text=True, check=False, env=homeless)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_braces_in_options_are_no_wildcards(
+    hard: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    """A pattern of cases has them, a class or a case may."""
+    given = yaml.safe_load((hard[0] / "run.yaml").read_text())
+    train = {**given["train"], "case_pattern": r"(\d{1,3})"}
+    configure(tmp_path, **{**given, "train": train, "label": {"name": "{x}"}})
+    done = snakemake(tmp_path, "-n", "-p")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert r"(\\d{1,3})" in done.stdout + done.stderr
 
 
 def test_a_failed_slide_says_why_and_what_to_do(hard: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
@@ -134,6 +156,7 @@ def test_a_failed_slide_says_why_and_what_to_do(hard: tuple[Path, subprocess.Com
     assert "1 mpp asked, the finest level has 2" in found["coarse"]["reason"]
     assert "allow_upsample" in found["coarse"]["reason"]
     assert "text.tif: not a slide" in found["text"]["reason"]
+    assert "rename it" in found["odd-x-"]["reason"]
 
 
 def test_the_report_shows_every_slide_and_reaches_for_nothing(

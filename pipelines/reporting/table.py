@@ -33,7 +33,7 @@ def cohort_table(cards: Sequence[Card]) -> pa.Table:
         areas = {row.name: row.area_mm2 for row in card.classes}
         rows.append(
             {
-                **asdict(card.slide),
+                **{name: value for name, value in asdict(card.slide).items() if name != "fault"},  # it is the reason
                 "mpp": card.mpp[0] if card.mpp else card.slide.mpp,
                 "mpp_y": card.mpp[1] if card.mpp else card.slide.mpp,
                 "mpp_source": card.info.get("mpp_source"),

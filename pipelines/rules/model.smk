@@ -12,7 +12,7 @@ if run.trains:
         log:
             f"{run.folder}/logs/train_settings.log",
         params:
-            sections=run.train_file,
+            sections=lambda w: run.train_file,
         message:
             "train settings"
         shell:
@@ -41,7 +41,7 @@ if run.trains:
             runtime=720,
         params:
             out=subpath(output[0], parent=True),
-            slides=run.slide_flags(),
+            slides=lambda w: run.slide_flags(),
             data=run.train_data(),
         message:
             "train {params.out}"

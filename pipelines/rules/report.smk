@@ -8,17 +8,18 @@ localrules:
 
 rule cohort:
     output:
-        f"{run.folder}/cohort.csv",
+        table=f"{run.folder}/cohort.csv",
+        counts=f"{run.folder}/cohort.json",
     log:
         f"{run.folder}/logs/cohort.log",
     priority: 100
     params:
-        flags=run.cohort_flags(),
+        flags=lambda w: run.cohort_flags(),
         digest=run.cohort.digest(),
     message:
         "cohort"
     shell:
-        "tesela cohort {params.flags} --out {output:q} 2> {log:q}"
+        "tesela cohort {params.flags} --out {output.table:q} 2> {log:q}"
 
 
 rule report:

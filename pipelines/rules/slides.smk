@@ -5,8 +5,34 @@ wildcard_constraints:
     slide="[A-Za-z0-9][A-Za-z0-9._-]*",
 
 
+# Options are given by functions: in other texts Snakemake takes braces, of a class or a pattern, for wildcards.
 # What comes from outside of the run counts by its content, which `params` hold, and never by its time.
 of_model = str if run.trains else ancient
+
+
+ruleorder: refused > ingest
+
+
+rule refused:
+    # A name that the workflow would misread: the slide fails with the reason, and the others run.
+    output:
+        f"{run.slide_folder}/slide.json",
+    log:
+        f"{run.folder}/logs/ingest/{{slide}}.log",
+    wildcard_constraints:
+        slide=run.refused,
+    group:
+        "slide"
+    threads: 1
+    resources:
+        mem_mb=100,
+        runtime=1,
+    params:
+        reason=lambda w: run.cohort[w.slide].fault,
+    message:
+        "ingest {wildcards.slide}"
+    shell:
+        "printf 'tesela: error: %s\n' {params.reason:q} > {log:q}; exit 2"
 
 
 rule ingest:
@@ -27,12 +53,13 @@ rule ingest:
     params:
         out=subpath(output[0], parent=True),
         content=lambda w: run.slide_digest(w.slide),
+        slide=lambda w: run.cohort[w.slide].slide,
         mpp=lambda w: run.mpp_flags(w.slide),
-        flags=run.flags("ingest"),
+        flags=lambda w: run.flags("ingest"),
     message:
         "ingest {wildcards.slide}"
     shell:
-        "tesela ingest {input:q} --out {params.out:q} {params.mpp} {params.flags} 2> {log:q}"
+        "tesela ingest {params.slide:q} --out {params.out:q} {params.mpp} {params.flags} 2> {log:q}"
 
 
 rule tissue:
@@ -54,7 +81,7 @@ rule tissue:
         runtime=20,
     params:
         out=subpath(output[0], parent=True),
-        flags=run.flags("tissue"),
+        flags=lambda w: run.flags("tissue"),
     message:
         "tissue {wildcards.slide}"
     shell:
@@ -78,7 +105,7 @@ rule tiles:
         mem_mb=lambda w, attempt: 2000 * attempt,
         runtime=60,
     params:
-        flags=f"{run.tile_flags()} {run.flags('blank', 'dask')}",
+        flags=lambda w: f"{run.tile_flags()} {run.flags('blank', 'dask')}",
     message:
         "tiles {wildcards.slide}"
     shell:
@@ -135,7 +162,7 @@ rule predict:
         out=subpath(output[0], parent=True),
         model=subpath(input.model, parent=True),
         content=run.model_digest(),
-        flags=run.flags("predict"),
+        flags=lambda w: run.flags("predict"),
     message:
         "predict {wildcards.slide}"
     shell:
@@ -161,7 +188,7 @@ rule overlay:
         mem_mb=lambda w, attempt: 2000 * attempt,
         runtime=120,
     params:
-        flags=run.flags("overlay"),
+        flags=lambda w: run.flags("overlay"),
     message:
         "overlay {wildcards.slide}"
     shell:
@@ -187,7 +214,7 @@ rule export:
         runtime=20,
     params:
         out=subpath(input.predictions, parent=True),
-        flags=run.flags("export"),
+        flags=lambda w: run.flags("export"),
     message:
         "export {wildcards.slide}"
     shell:
