@@ -298,6 +298,8 @@ def test_all_faults_of_a_sheet_come_at_once_with_their_rows(tmp_path: Path) -> N
         ("slide,Mpp,mpp\na.tif,1,2\n", "'mpp' more than once"),
         ("slide\n\n\nmissing.tif\n", "row 4, slide: no such file"),
         ("slide\na{b}.tif\n", "rename it"),
+        (f"slide\n{'x' * 300}.tif\n", "row 2, slide: no such file"),
+        ("slide\na\0b.tif\n", r"row 2, slide: no such file .*a\\x00b.tif"),
         ("slide\nfolder\n", "row 2, slide: .*folder is a folder and neither OME-Zarr nor DICOM"),
         ("slide,mpp\na.tif,0.001\n", "row 2, mpp: '0.001'"),
         ("slide,mpp\na.tif,500\n", "row 2, mpp: '500'"),
@@ -336,6 +338,15 @@ def test_one_slide_in_two_rows_is_refused_and_all_places_are_named(
     (tmp_path / "link.tif").symlink_to("a.tif")
     message = refusal(None, sheet(tmp_path, f"slide,id,case,split,annotation\n{rows}"))
     assert all(place in message for place in places), message
+
+
+def test_a_mirax_slide_that_was_copied_under_another_name_is_the_same_slide(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mrxs", "a/Slidedat.ini", "a/Data0000.dat", "other.mrxs", "other/Data0000.dat")
+    shutil.copyfile(tmp_path / "a.mrxs", tmp_path / "b.mrxs")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    assert "row 2 (slide" in refusal(None, sheet(tmp_path, "slide\na.mrxs\nb.mrxs\nother.mrxs\n"))
+    (tmp_path / "b" / "Data0000.dat").write_bytes(b"z" * 100)  # of the same size, with the same index
+    assert len(load_cohort(None, sheet(tmp_path, "slide\na.mrxs\nb.mrxs\nother.mrxs\n")).slides) == 3
 
 
 def test_a_copy_that_somebody_drew_on_is_no_slide_of_the_cohort(tmp_path: Path) -> None:

@@ -91,7 +91,8 @@ def _named_parts(source: Path) -> list[tuple[str, Path]]:
     if parts == [source]:
         return [("", source)]
     base = source if source.is_dir() else source.parent
-    return sorted((path.relative_to(base).as_posix(), path) for path in parts)
+    own = source.stem if source.suffix.lower() == ".mrxs" else ""  # its folder has its name
+    return sorted((path.relative_to(base).as_posix().removeprefix(own), path) for path in parts)
 
 
 def _spread(parts: Sequence[tuple[str, Path]], most: int) -> list[tuple[str, Path]]:

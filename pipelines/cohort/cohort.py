@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -105,7 +106,7 @@ class Cohort:
 def file_of(text: str) -> Path:
     """The file of `a.tif` and of `a.tif#1`; a file that is really named so is itself."""
     path = Path(text)
-    return path if path.exists() else path.with_name(_SCENE.sub("", path.name) or path.name)
+    return path if os.path.exists(path) else path.with_name(_SCENE.sub("", path.name) or path.name)
 
 
 def scene_of(text: str) -> str:

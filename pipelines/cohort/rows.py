@@ -69,7 +69,7 @@ def _scene(text: str, number: str, root: Path, faults: list[str]) -> str:
 def _existing(column: str, text: str, root: Path, faults: list[str]) -> Path | None:
     """The file of a cell; None where the cell is empty or there is no such file, which is a fault."""
     path = _path(text, root)
-    if not text or path.exists():
+    if not text or os.path.exists(path):
         return path if text else None
     unusable = name_fault(str(path))
     faults.append(f"{column}: no such file {shown(str(path))}" + (f"; {unusable}" if unusable else ""))
@@ -78,8 +78,8 @@ def _existing(column: str, text: str, root: Path, faults: list[str]) -> Path | N
 
 def _slide_file(path: Path, faults: list[str]) -> Path | None:
     """The file by which a slide is opened: of a folder with one DICOM series its first. None where it is faulty."""
-    if _existing("slide", str(path), path.parent, faults) is None or path.is_file():
-        return path if path.exists() else None
+    if _existing("slide", str(path), path.parent, faults) is None or os.path.isfile(path):
+        return path if os.path.exists(path) else None
     if is_slide(path.name, folder=True):
         return path
     series = _series_in(path)
@@ -97,7 +97,7 @@ def _series_in(folder: Path) -> list[list[Path]]:
 def _naming(path: Path, scene: str) -> Path:
     """The path that makes the id: with the scene, and of a folder of DICOM with an ending that will be cut off."""
     stem, ending = stem_of(path), path.name[len(stem_of(path)) :]
-    if path.is_dir() and not is_slide(path.name, folder=True):
+    if os.path.isdir(path) and not is_slide(path.name, folder=True):
         stem, ending = path.name, ".dcm"
     return path.with_name(f"{stem}{scene.replace('#', '-scene')}{ending}")
 
