@@ -301,6 +301,8 @@ def test_all_faults_of_a_sheet_come_at_once_with_their_rows(tmp_path: Path) -> N
         (f"slide\n{'x' * 300}.tif\n", "row 2, slide: no such file"),
         ("slide\na\0b.tif\n", r"row 2, slide: no such file .*a\\x00b.tif"),
         ("slide\nfolder\n", "row 2, slide: .*folder is a folder and neither OME-Zarr nor DICOM"),
+        ("slide,annotation\na.tif,folder\n", "row 2, annotation: .*folder is a folder"),
+        ("slide,marked\na.tif,folder\n", "row 2, marked: .*folder is a folder"),
         ("slide,mpp\na.tif,0.001\n", "row 2, mpp: '0.001'"),
         ("slide,mpp\na.tif,500\n", "row 2, mpp: '500'"),
         ("slide,mpp\na.tif,nan\n", "row 2, mpp: 'nan'"),

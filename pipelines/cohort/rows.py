@@ -32,7 +32,7 @@ def slide_of(row: Row, root: Path) -> SheetSlide:
     scene = _scene(cells["slide"], cells["scene"], root, faults)
     written = file_of(str(_path(cells["slide"], root)))
     slide = _slide_file(written, faults) if cells["slide"] else None
-    files = {"slide": slide} | {name: _existing(name, cells[name], root, faults) for name in ("annotation", "marked")}
+    files = {"slide": slide} | {name: _drawn_file(name, cells[name], root, faults) for name in ("annotation", "marked")}
     if not cells["slide"]:
         faults.append("slide: empty")
     if cells["annotation"] and cells["marked"]:
@@ -78,16 +78,23 @@ def _existing(column: str, text: str, root: Path, faults: list[str]) -> Path | N
 
 def _slide_file(path: Path, faults: list[str]) -> Path | None:
     """The file by which a slide is opened: of a folder with one DICOM series its first. None where it is faulty."""
-    if _existing("slide", str(path), path.parent, faults) is None or os.path.isfile(path):
-        return path if os.path.exists(path) else None
-    if is_slide(path.name, folder=True):
-        return path
+    found = _existing("slide", str(path), path.parent, faults)
+    if found is None or not found.is_dir() or is_slide(found.name, folder=True):
+        return found
     series = _series_in(path)
     if len(series) != 1:
         what = f"with {len(series)} DICOM series; all of them slides" if series else "and neither OME-Zarr nor DICOM"
         faults.append(f"slide: {shown(str(path))} is a folder {what}; name a file")
         return None
     return series[0][0]
+
+
+def _drawn_file(column: str, text: str, root: Path, faults: list[str]) -> Path | None:
+    """The annotation, or the copy that was drawn on; None where there is none, or it is a folder, but for OME-Zarr."""
+    found = _existing(column, text, root, faults)
+    if found is not None and found.is_dir() and not (column == "marked" and is_slide(found.name, folder=True)):
+        faults.append(f"{column}: {shown(str(found))} is a folder; name a file")
+    return found
 
 
 def _series_in(folder: Path) -> list[list[Path]]:
