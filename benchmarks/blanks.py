@@ -18,7 +18,8 @@ from wsi.phantom.files import write_tiled
 from wsi.shapes import box_fractions
 from wsi.slide import Slide, open_slide
 from wsi.tiles import candidates, make_tiles
-from wsi.tissue import TissueMask, TissueOptions, find_tissue
+from wsi.tissue import TissueOptions, find_tissue
+from wsi.tissuemask import TissueMask
 
 # Of 6 mm: pens, folds and the slide's edges are as large beside the tissue as on real slides.
 _SIDE_PX, _MPP = 6144, 1.0

@@ -11,11 +11,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from benchmarks.figures import Figure
 from wsi.geometry import TileGrid, TileSpec
 from wsi.scores import TileScores
-from wsi.tiles import with_grid, write_table
+from wsi.tiles import with_grid, with_tissue, write_table
+from wsi.tissuemask import TissueMask
 
 _TILES = 100_000
 _SIDE = 450
@@ -69,9 +71,15 @@ def _predictions(folder: Path) -> Path:
     probabilities[tissue] = values[tissue]
     rows, cols = np.divmod(np.arange(len(values), dtype=np.int32), _SIDE)
     path = folder / "predictions.parquet"
-    table = with_grid(pa.table({"col": cols, "row": rows}), grid)
+    table = with_tissue(with_grid(pa.table({"col": cols, "row": rows}), grid), _tissue(blurred[0]))
     write_table(path, TileScores(grid, _CLASSES, probabilities, "benchmark").to_table(table, {}))
     return path
+
+
+def _tissue(field: NDArray[np.float64]) -> TissueMask:
+    """A mask of 8 µm a px whose outlines run through the outer tiles, as those of tissue do."""
+    fine = cv2.resize(field, (_SIDE * 8, _SIDE * 8), interpolation=cv2.INTER_CUBIC)
+    return TissueMask(fine <= np.sort(field.ravel())[_TILES - 1], (32.0, 32.0))
 
 
 def _run(predictions: Path, *formats: str) -> dict[str, float]:

@@ -26,9 +26,10 @@ _CLASSES = ("STR", "TUM", "BACK")
 def _scores(slide: Slide) -> TileScores:
     """Every tile that is half tissue, scored by chance, most of them as a class that is painted."""
     grid = TileGrid.of(TileSpec(128, slide.require_mpp()[0], 128), slide.size, slide.mpp, name=slide.name)
-    tissue = find_tissue(slide, TissueOptions())[0].fractions(grid) >= 0.5
-    values = np.random.default_rng(1).dirichlet((4, 4, 0.2), len(tissue)).astype(np.float32)
-    return TileScores(grid, _CLASSES, np.where(tissue[:, None], values, np.float32(np.nan)), "chance")
+    tissue = find_tissue(slide, TissueOptions())[0]
+    enough = tissue.fractions(grid) >= 0.5
+    values = np.random.default_rng(1).dirichlet((4, 4, 0.2), len(enough)).astype(np.float32)
+    return TileScores(grid, _CLASSES, np.where(enough[:, None], values, np.float32(np.nan)), "chance", tissue=tissue)
 
 
 def _ours(slide: Slide, scores: TileScores, folder: Path) -> float:

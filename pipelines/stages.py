@@ -6,7 +6,7 @@ The command line and, through it, the Snakemake rules call these; so may a noteb
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from wsi.ink import PEN_RGB, InkOptions, InkRegions, ink_regions, regions_mask
 from wsi.labelcounts import LabelCounts
 from wsi.labels import EVERYWHERE_SEEN, label_tiles
 from wsi.marked import MarkedOptions, MarkedRegions, marked_regions
-from wsi.overlay import OverlayOptions, write_overlay, write_region
+from wsi.overlay import OverlayOptions, check_clip, write_overlay, write_region
 from wsi.pictures import write_png
 from wsi.preview import Caption, write_preview
 from wsi.provenance import require_slide, slide_of_table, with_provenance
@@ -40,8 +40,9 @@ from wsi.scores import TileScores, summarise
 from wsi.scores import made_of as provenance_of
 from wsi.slide import Slide, SlideInfo, open_slide
 from wsi.source import Source
-from wsi.tiles import bounds_offset_of, candidates, grid_of, make_tiles, read_table, write_table
-from wsi.tissue import TissueMask, TissueOptions, find_tissue, survey, write_outline_preview
+from wsi.tiles import bounds_offset_of, candidates, grid_of, make_tiles, read_table, tissue_of, write_table
+from wsi.tissue import TissueOptions, find_tissue, survey, write_outline_preview
+from wsi.tissuemask import TissueMask
 from wsi.workers import Workers
 
 
@@ -195,6 +196,7 @@ def overlay(
     """overlay.ome.tif and, where `preview` is given, overlay.png."""
     with open_slide(slide_path, mpp) as slide:
         scores = _scores_of(predictions, slide, _name(slide_path))
+        check_clip(scores, options, str(predictions))
         if preview is not None:
             # The day of the predictions, not of the painting: a picture painted again is the same picture.
             day = datetime.fromtimestamp(predictions.stat().st_mtime, UTC).date().isoformat()
@@ -216,6 +218,7 @@ def overlay_region(
     """A level-0 box of the slide, painted, as a PNG whose px are `downsample` level-0 px large."""
     with open_slide(slide_path, mpp) as slide:
         scores = _scores_of(predictions, slide, _name(slide_path))
+        check_clip(scores, options, str(predictions))
         write_region(out, slide, scores, options, region, downsample)
 
 
@@ -235,8 +238,9 @@ def write_scores(scores: TileScores, tiles: TilesFile, out: Path, made_of: dict[
     """
     if sha256_of(tiles.path) != tiles.digest:
         raise MismatchError(f"{tiles.path}: was replaced while its tiles were scored; predict this slide again")
-    predictions = out / "predictions.parquet"
-    write_table(predictions, scores.to_table(read_table(tiles.path), {**made_of, "tiles": tiles.digest}))
+    predictions, table = out / "predictions.parquet", read_table(tiles.path)
+    scores = replace(scores, tissue=tissue_of(table, tiles.path))
+    write_table(predictions, scores.to_table(table, {**made_of, "tiles": tiles.digest}))
     belongs = {"slide": scores.slide, "predictions": sha256_of(predictions)}
     Heatmap.of(scores).write(out / "heatmap.ome.zarr", belongs)
     summary = {**summarise(scores), **notable(scores), **provenance_of(predictions), **belongs}

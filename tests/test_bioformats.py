@@ -17,6 +17,7 @@ import numpy as np
 import openslide
 import pytest
 import tifffile
+from cells import everywhere
 from numpy.typing import NDArray
 
 from wsi.convert import ConvertOptions, convert
@@ -145,7 +146,7 @@ def test_an_overlay_of_copied_and_painted_tiles(bioformats: list[str], real_data
         grid = TileGrid.of(TileSpec(128, slide.require_mpp()[0], 128), slide.size, slide.mpp, name="s")
         values = np.full((grid.rows * grid.cols, 2), np.nan, np.float32)
         values[::7] = (0.1, 0.9)
-        write_overlay(out, slide, TileScores(grid, ("a", "b"), values, ""), OverlayOptions())
+        write_overlay(out, slide, TileScores(grid, ("a", "b"), values, "", tissue=everywhere(grid)), OverlayOptions())
     check_against_the_others(seen_by(bioformats, out), out)
 
 

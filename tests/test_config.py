@@ -217,7 +217,7 @@ def test_the_configurations_that_are_shipped_are_valid(name: str, monkeypatch: p
 def test_a_section_becomes_options() -> None:
     overlay = OverlayConfig(alpha=0.3, classes=("TUM", "odd name"))
     assert flags_of(overlay) == (
-        "--alpha 0.3 --classes TUM --classes 'odd name' --style blocky --outline-px 3 --quality 87"
+        "--alpha 0.3 --classes TUM --classes 'odd name' --style blocky --outline-px 3 --quality 87 --clip tissue"
     )
     assert "--allow-upsample" in flags_of(TileConfig(mpp=1, allow_upsample=True)).split()
     assert flags_of(DaskConfig()) == "--jobs 2"  # no scheduler: threads

@@ -19,7 +19,8 @@ from wsi.shapes import box_fractions
 from wsi.slide import open_slide
 from wsi.tiles import candidates, make_tiles
 from wsi.tilestats import ROW_STEP, STATS, Measures, TileStats
-from wsi.tissue import TissueMask, TissueOptions, find_tissue
+from wsi.tissue import TissueOptions, find_tissue
+from wsi.tissuemask import TissueMask
 
 TILE = TileSpec(128, 0.5, 128)
 # Each has every class; what lies on the glass differs.

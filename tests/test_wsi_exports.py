@@ -19,6 +19,7 @@ import pytest
 import shapely
 import yaozarrs
 import zarr
+from cells import tissue_on
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -28,19 +29,20 @@ from typer.testing import CliRunner, Result
 from pipelines import stages
 from pipelines.cli import app
 from pipelines.config import ExportConfig, flags_of
-from wsi.annotations import read_geojson
+from wsi.annotations import Region, read_geojson
 from wsi.colours import class_colours
 from wsi.errors import InputError, MismatchError
 from wsi.exports import FILES, ExportOptions, write_exports
 from wsi.exports.notable import notable
-from wsi.exports.outlines import rounded_outlines
+from wsi.exports.outlines import outlines_of
 from wsi.exports.regions import score_regions
-from wsi.exports.scored import ScoredTiles, cell_edges
+from wsi.exports.scored import ScoredTiles
 from wsi.geometry import TileGrid, TileSpec
 from wsi.heatmap import Heatmap
 from wsi.scores import Threshold, TileScores, summarise
 from wsi.slide import Slide, open_slide
 from wsi.tiles import read_table, with_grid, write_table
+from wsi.tissuemask import TissueMask
 
 CLASSES = ("BACK", "STR", "TUM")
 WHOLE = TileGrid(TileSpec(128, 0.5, 128), 1280, 1024, (0.5, 0.5))
@@ -189,62 +191,147 @@ def thresholds(value: float) -> dict[str, Threshold]:
 
 def cells(scores: TileScores, name: str, threshold: float) -> Any:
     """The true area: all cells at or above the threshold, cut at the slide's edge, in level-0 px."""
-    x, y = cell_edges(scores.grid)
+    x, y = scores.grid.cell_edges()
     chosen = np.flatnonzero(scores.probabilities[:, scores.classes.index(name)] >= threshold)
     row, col = np.divmod(chosen, scores.grid.cols)
     return shapely.union_all(shapely.box(x[col], y[row], x[col + 1], y[row + 1]))
 
 
 @pytest.mark.parametrize("name", ["whole", "over the edge", "overlapping", "uneven"])
-def test_a_region_is_its_tiles_within_half_a_tile_and_no_place_is_counted_twice(name: str) -> None:
-    scores = random_scores(GRIDS[name], 3)
-    grid = scores.grid
-    half_px = grid.spec.stride_px * max(grid.downsample) / 2
+@pytest.mark.parametrize("clipped", [False, True])
+def test_a_region_is_its_tiles_tissue_and_encloses_the_area_it_states(name: str, clipped: bool) -> None:
+    grid, scores = GRIDS[name], random_scores(GRIDS[name], 3)
+    tissue = None
+    if clipped:  # px of about 16 level-0 px, whose lines run through cells
+        scores = replace(scores, tissue=tissue_on(grid, np.random.default_rng(4).random((71, 93)) < 0.7))
+        assert scores.tissue is not None
+        tissue = shapely.union_all([region.polygon for region in boxes_of(scores.tissue)])
     regions = score_regions(scores, thresholds(0.5))
     px_um2 = grid.slide_mpp[0] * grid.slide_mpp[1]
     for number, one in enumerate(CLASSES):
         true, own = cells(scores, one, 0.5), [region for region in regions if region.name == one]
+        true = true if tissue is None else true.intersection(tissue)
         assert all(region.polygon.is_valid for region in own)
+        for region in own:
+            assert region.polygon.area * px_um2 == pytest.approx(region.measurements["area_um2"], rel=1e-3, abs=0.01)
         together = shapely.union_all([region.polygon for region in own])
-        assert shapely.hausdorff_distance(together.boundary, true.boundary) <= 0.4 * half_px
+        assert shapely.symmetric_difference(together, true).area <= 1e-6 * true.area + 1e-6
         assert sum(region.polygon.area for region in own) == pytest.approx(together.area)  # none overlaps another
-        assert sum(region.measurements["area_um2"] for region in own) == pytest.approx(true.area * px_um2, rel=1e-6)
-        chosen = scores.probabilities[:, number] >= 0.5
+        chosen = (scores.probabilities[:, number] >= 0.5) & (scores.areas_mm2() > 0)
         assert sum(region.measurements["tiles"] for region in own) == chosen.sum()
         weighted = sum(region.measurements["mean_probability"] * region.measurements["tiles"] for region in own)
         assert weighted == pytest.approx(scores.probabilities[chosen, number].sum(), rel=1e-3)
+        area_mm2 = summarise(scores)["classes"][one]["area_mm2"]  # at 0.5 and above no other class is as probable
+        assert sum(region.measurements["area_um2"] for region in own) <= area_mm2 * 1e6 + 51
+
+
+def boxes_of(tissue: TissueMask) -> list[Region]:
+    """Every px of the mask as a region of its own."""
+    row, col = np.nonzero(tissue.mask)
+    (x, y), boxes = tissue.px_size, []
+    for left, top in zip(col * x, row * y, strict=True):
+        boxes.append(Region(shapely.box(left, top, left + x, top + y), "tissue", "test"))
+    return boxes
 
 
 @given(
     mask=arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))),
-    width=st.integers(0, 127),
-    height=st.integers(0, 127),
+    steps=st.lists(st.integers(1, 500), min_size=20, max_size=20),
 )
-def test_rounding_keeps_regions_holes_and_places_of_any_pattern(
-    mask: NDArray[np.bool_], width: int, height: int
-) -> None:
-    """Checkerboards, rings that touch at a corner, slivers at the slide's edge."""
-    size = mask.shape[1] * 128 - width, mask.shape[0] * 128 - height
-    grid = TileGrid(TileSpec(128, 0.5, 128), *size, (0.5, 0.5))
-    shown = {(int(col), int(row)): 0.75 for row, col in np.argwhere(mask)}
-    scores = scores_on(grid, shown)
-    true = shapely.get_parts(cells(scores, "TUM", 0.5)) if shown else np.empty(0, object)
-    rounded = [region.polygon for region in score_regions(scores, thresholds(0.5)) if region.name == "TUM"]
-    assert len(rounded) == len(true)
-    if not shown:
-        return
-    assert shapely.is_valid(rounded).all()
-    together, truth = shapely.union_all(rounded), shapely.union_all(true)
-    assert len(shapely.get_rings(rounded)) == len(shapely.get_rings(true))  # holes are kept
-    assert shapely.hausdorff_distance(together.boundary, truth.boundary) <= 0.2 * 128 + 1e-6
-    assert shapely.symmetric_difference(together, truth).area <= truth.length / 128 * 0.051 * 128**2 + 1e-6
+def test_the_outlines_of_any_pattern_are_valid_and_enclose_just_that(mask: NDArray[np.bool_], steps: list[int]) -> None:
+    """Checkerboards, rings that touch at a corner, holes that touch one another, slivers."""
+    x, y = np.append(0.0, np.cumsum(steps[: mask.shape[1]])), np.append(0.0, np.cumsum(steps[10:][: mask.shape[0]]))
+    found = outlines_of(mask, x, y)
+    row, col = np.nonzero(mask)
+    true = shapely.union_all(shapely.box(x[col], y[row], x[col + 1], y[row + 1]))
+    assert len(found.polygons) == (len(shapely.get_parts(true)) if len(row) else 0)
+    assert shapely.is_valid(found.polygons).all()
+    assert shapely.area(found.polygons).sum() == pytest.approx(true.area)
+    assert shapely.symmetric_difference(shapely.union_all(found.polygons), true).area == pytest.approx(0)
+    for polygon, inside_row, inside_col in zip(found.polygons, found.row, found.col, strict=True):
+        assert polygon.exterior.is_ccw
+        assert not any(ring.is_ccw for ring in polygon.interiors)
+        middle = (x[inside_col] + x[inside_col + 1]) / 2, (y[inside_row] + y[inside_row + 1]) / 2
+        assert polygon.contains(shapely.Point(middle))
 
 
-def test_rounding_takes_a_fifth_of_a_cell_from_a_region_of_any_size() -> None:
-    edges = np.arange(30.0)
-    for side in (1, 2, 25):
-        square = np.array([shapely.box(1, 1, 1 + side, 1 + side)])
-        assert square[0].area - rounded_outlines(square, edges, edges)[0].area == pytest.approx(0.2037, abs=1e-3)
+def test_an_area_in_a_file_is_that_of_its_polygon_within_half_a_percent(tmp_path: Path) -> None:
+    """As QuPath computes it: the shoelace formula, times the px' area."""
+    for size, shown in ((1, {(4, 4): 0.9}), (3, {(col, row): 0.9 for col in (2, 3, 4) for row in (1, 2, 3)})):
+        exported(scores_on(WHOLE, shown), tmp_path / str(size))
+        (region,) = read_geojson(tmp_path / str(size) / "regions.geojson")
+        assert region.polygon.area * 0.25 == pytest.approx(region.measurements["area_um2"], rel=0.005)
+        assert region.measurements["area_um2"] == size**2 * 64.0**2
+
+
+def test_a_tile_that_is_a_third_tissue_counts_a_third_in_every_file(tmp_path: Path) -> None:
+    third = np.zeros((8, 30), bool)
+    third[:, 12] = True  # of tile 4, the left third
+    scores = replace(scores_on(WHOLE, {(4, 4): 0.75, (4, 6): 0.75}), tissue=tissue_on(WHOLE, third))
+    exported(scores, tmp_path)
+    regions = read_geojson(tmp_path / "regions.geojson")
+    assert [region.measurements["area_um2"] for region in regions] == [pytest.approx(64**2 / 3, abs=0.01)] * 2
+    assert regions[0].polygon.bounds == pytest.approx((512, 512, 512 + 128 / 3, 640), abs=0.01)
+    found, features = tile_features(tmp_path)
+    assert features[0]["geometry"]["coordinates"][0][2] == [640, 640]  # a tile stays a square
+    assert features[0]["properties"]["measurements"]["tissue_um2"] == pytest.approx(64**2 / 3, abs=0.1)
+    assert "without the glass" in found["tesela"]["area"]
+    assert "cut along the tissue" in json.loads((tmp_path / "regions.geojson").read_text())["tesela"]["outline"]
+    summary = {**summarise(scores), **notable(scores)}
+    assert summary["area_of"] == "tissue"
+    assert summary["classes"]["TUM"]["area_mm2"] == summary["scored_area_mm2"] == pytest.approx(0.0027, abs=5e-5)
+    assert summary["tissue_area_mm2"] == pytest.approx(8 * 0.064**2 / 3, abs=5e-5)
+    assert "without the glass" in summary["rules"]["area"]
+
+
+def test_tables_that_do_not_say_where_tissue_is_count_whole_tiles_and_say_so(tmp_path: Path) -> None:
+    scores = scores_on(WHOLE, {(4, 4): 0.75})
+    exported(scores, tmp_path)
+    found, features = tile_features(tmp_path)
+    assert "glass and all" in found["tesela"]["area"]
+    assert "tissue_um2" not in features[0]["properties"]["measurements"]
+    summary = {**summarise(scores), **notable(scores)}
+    assert (summary["area_of"], summary["tissue_area_mm2"]) == ("tiles", None)
+    assert "cut them again with `tesela tiles`" in summary["rules"]["area"]
+    assert summary["scored_area_mm2"] == pytest.approx(0.064**2, abs=5e-5)
+
+
+def test_a_gap_between_two_pieces_of_tissue_is_in_no_region_and_tiles_count_once() -> None:
+    mask = np.ones((64, 80), bool)  # px of 16
+    mask[:, 38] = False  # a gap of 16 px across tile 4
+    scores = replace(scores_on(WHOLE, {(4, 4): 0.75, (3, 4): 0.75, (4, 3): 0.75}), tissue=tissue_on(WHOLE, mask))
+    (region,) = score_regions(scores, thresholds(0.5))
+    assert region.polygon.geom_type == "MultiPolygon"
+    assert region.measurements["tiles"] == 3
+    assert region.measurements["area_um2"] == pytest.approx((3 - 2 / 8) * 64**2)
+
+
+def test_a_tile_without_tissue_in_its_cell_makes_no_region() -> None:
+    """Of overlapping tiles the middle may be glass, though the tile has some tissue."""
+    scores = replace(scores_on(WHOLE, {(4, 4): 0.75}), tissue=tissue_on(WHOLE, np.zeros((8, 10), bool)))
+    assert score_regions(scores, thresholds(0.5)) == []
+    assert summarise(scores)["classes"]["TUM"] == {"tiles": 1, "area_mm2": 0, "share": None}
+
+
+def test_features_of_two_slides_have_no_id_in_common(tmp_path: Path) -> None:
+    scores, found = scores_on(WHOLE, {(4, 4): 0.75, (6, 6): 0.8}), []
+    for name in ("a", "b"):
+        write_exports(scores, tmp_path / name, ALL, (0, 0), f"digest of {name}")
+        regions = json.loads((tmp_path / name / "regions.geojson").read_text())["features"]
+        found.append({feature["id"] for feature in (*tile_features(tmp_path / name)[1], *regions)})
+        assert len(found[-1]) == 4
+    assert not found[0] & found[1]
+
+
+def test_rings_run_counter_clockwise_in_x_and_y_as_numbers(tmp_path: Path) -> None:
+    """As GeoJSON asks; on a screen, where y grows downwards, it is the other way round."""
+    ring = {(col, row): 0.75 for col in (2, 3, 4) for row in (2, 3, 4) if (col, row) != (3, 3)}
+    exported(scores_on(WHOLE, ring), tmp_path)
+    regions = json.loads((tmp_path / "regions.geojson").read_text())["features"]
+    for feature in (*tile_features(tmp_path)[1], *regions):
+        outer, *holes = feature["geometry"]["coordinates"]
+        assert shapely.LinearRing(outer).is_ccw
+        assert not any(shapely.LinearRing(hole).is_ccw for hole in holes)
 
 
 def test_a_hole_is_kept_and_regions_say_what_they_are(tmp_path: Path) -> None:
@@ -383,8 +470,9 @@ def test_by_ngff_coordinates_each_cell_lies_on_its_tile(name: str, tmp_path: Pat
         left, top = (col * spec.stride_px + margin) * dx, (row * spec.stride_px + margin) * dy
         expected = (left, top, left + spec.stride_px * dx, top + spec.stride_px * dy)
         np.testing.assert_allclose(found, expected, atol=1e-6)
-        cell = grid.cell(col, row)  # the same, rounded to whole px
-        assert np.abs(found - (cell.x, cell.y, cell.right, cell.bottom)).max() <= 0.5 + 1e-6
+        if 0 < col < grid.cols - 1 and 0 < row < grid.rows - 1:  # the outer ones reach beyond the map
+            cell = grid.cell(col, row)  # the same, rounded to whole px
+            assert np.abs(found - (cell.x, cell.y, cell.right, cell.bottom)).max() <= 0.5 + 1e-6
 
 
 def test_the_heatmap_names_its_channels_and_has_nan_where_nothing_was_scored(tmp_path: Path) -> None:
@@ -445,12 +533,21 @@ def test_of_a_single_class_no_tile_is_uncertain() -> None:
     assert notable(TileScores(WHOLE, ("TUM",), values, "m"))["uncertain"] == []
 
 
-def test_a_slide_smaller_than_what_tiles_overlap_by_has_scores_but_no_area() -> None:
-    """17 px are left out on each side, and the slide is 3 px high: no number, and above all no NaN in a file."""
+def test_a_slide_smaller_than_what_tiles_overlap_by_is_counted_whole() -> None:
     grid = TileGrid(TileSpec(64, 0.5, 30), 3000, 3, (0.5, 0.5))
-    scores = scores_on(grid, {(4, 0): 0.75})
-    assert notable(scores)["slide_score"]["TUM"] == {"share": None, "hottest_mean": 0.75}
+    scores = scores_on(grid, {(col, 0): 0.75 for col in range(grid.cols)})
+    assert notable(scores)["slide_score"]["TUM"] == {"share": 1, "hottest_mean": 0.75}
+    assert summarise(scores)["scored_area_mm2"] == pytest.approx(3000 * 3 * 0.25 / 1e6, abs=6e-5)
     json.dumps({**summarise(scores), **notable(scores)}, allow_nan=False)
+
+
+@pytest.mark.parametrize("stride", [128, 64, 50])
+def test_overlapping_tiles_count_the_rim_of_the_slide_too(stride: int) -> None:
+    grid = TileGrid(TileSpec(128, 0.5, stride), 1501, 1103, (0.5, 0.5))
+    scores = scores_on(grid, {(col, row): 0.75 for col in range(grid.cols) for row in range(grid.rows)})
+    assert summarise(scores)["scored_area_mm2"] == pytest.approx(1501 * 1103 * 0.25 / 1e6, abs=5e-5)
+    (region,) = score_regions(scores, thresholds(0.5))
+    assert region.polygon.bounds == (0, 0, 1501, 1103)
 
 
 def test_the_slides_score_is_a_share_of_area_and_a_mean_of_the_hottest() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import openslide
 import pytest
 import tifffile
+from cells import everywhere, exact_cell
 from numpy.typing import NDArray
 
 from wsi.geometry import TileGrid, TileSpec
@@ -129,13 +130,6 @@ def test_the_place_of_the_scanned_area_moves_no_tile(marked: Path, monkeypatch: 
 # The overlay: what is painted against what is on the slide
 
 
-def exact_cell(grid: TileGrid, col: int, row: int) -> tuple[float, float, float, float]:
-    """Level-0 left, top, right, bottom of what a tile answers for, cut at the slide's edge."""
-    stride, margin = grid.spec.stride_px, (grid.spec.size_px - grid.spec.stride_px) // 2
-    (dx, dy), x, y = grid.downsample, col * stride + margin, row * stride + margin
-    return x * dx, y * dy, min((x + stride) * dx, grid.slide_width), min((y + stride) * dy, grid.slide_height)
-
-
 def corners_and_centre(grid: TileGrid) -> list[tuple[int, int]]:
     """(col, row) of tiles of which enough lies on the slide to be seen."""
     right, bottom = grid.cols - 1, grid.rows - 1
@@ -212,10 +206,10 @@ def test_the_overlay_lies_on_the_slide_within_half_a_pixel_of_every_level(
     grid = TileGrid.of(TileSpec(*OVERLAID[name]), SIZE, (MPP, MPP), name="s")
     write_marked(tmp_path / "slide.tif", grid, source)
     values = np.full((grid.rows * grid.cols, 2), np.nan, np.float32)
-    plain = TileScores(grid, ("BACK", "TUM"), values.copy(), "")
+    plain = TileScores(grid, ("BACK", "TUM"), values.copy(), "", tissue=everywhere(grid))
     for col, row in corners_and_centre(grid):
         values[row * grid.cols + col] = (0, 1)
-    painted = TileScores(grid, ("BACK", "TUM"), values, "")
+    painted = TileScores(grid, ("BACK", "TUM"), values, "", tissue=everywhere(grid))
     with opened(tmp_path / "slide.tif", source, monkeypatch) as slide:
         for kind, scores in (("plain", plain), ("painted", painted)):
             write_overlay(tmp_path / f"{kind}.ome.tif", slide, scores, OverlayOptions(alpha=1, quality=0))

@@ -53,15 +53,37 @@ def test_every_tile_has_a_size_and_touches_the_slide(grid: TileGrid) -> None:
 
 
 @given(grids(), st.data())
-def test_a_cell_lies_in_its_tile_and_has_the_strides_side(grid: TileGrid, data: st.DataObject) -> None:
+def test_a_cell_lies_in_its_tile_and_has_the_strides_side_but_at_the_slides_edge(
+    grid: TileGrid, data: st.DataObject
+) -> None:
     col, row = data.draw(st.integers(0, grid.cols - 1)), data.draw(st.integers(0, grid.rows - 1))
     tile, cell = grid.box(col, row), grid.cell(col, row)
     assert tile.x <= cell.x
     assert tile.y <= cell.y
-    assert cell.right <= max(tile.right, cell.x + 1)
-    assert cell.bottom <= max(tile.bottom, cell.y + 1)
-    for side, downsample in zip((cell.width, cell.height), grid.downsample, strict=True):
-        assert abs(side - grid.spec.stride_px * downsample) <= 1
+    assert cell.right <= max(min(tile.right, grid.slide_width), cell.x + 1)
+    assert cell.bottom <= max(min(tile.bottom, grid.slide_height), cell.y + 1)
+    sides = ((cell.width, col, grid.cols), (cell.height, row, grid.rows))
+    for (side, number, count), downsample in zip(sides, grid.downsample, strict=True):
+        if 0 < number < count - 1:
+            assert abs(side - grid.spec.stride_px * downsample) <= 1
+
+
+@given(grids())
+def test_cells_part_the_slide_among_them(grid: TileGrid) -> None:
+    """Every place of it is in one of them, and what they add up to is the slide's area."""
+    x, y = grid.cell_edges()
+    assert (x[0], y[0], x[-1], y[-1]) == (0, 0, grid.slide_width, grid.slide_height)
+    assert (np.diff(x) > 0).all()
+    assert (np.diff(y) > 0).all()
+    slide_mm2 = grid.slide_width * grid.slide_mpp[0] * grid.slide_height * grid.slide_mpp[1] / 1e6
+    assert grid.cell_areas_mm2().sum() == pytest.approx(slide_mm2)
+
+
+def test_what_is_in_no_tile_is_in_no_cell() -> None:
+    """Tiles over the edge are dropped: a strip at the right and below is in none."""
+    grid = TileGrid(TileSpec(128, 0.5, 100), 1000, 1000, (0.5, 0.5), "drop")
+    x, y = grid.cell_edges()
+    assert x[-1] == y[-1] == 8 * 100 + 128
 
 
 @given(st.integers(8, 300), st.integers(1, 5000), st.integers(1, 16))
@@ -207,7 +229,9 @@ def test_a_tile_that_cannot_be_is_refused_by_its_key(size_px: int, mpp: float, s
 
 def test_a_tile_answers_for_its_stride_in_mm2() -> None:
     grid = TileGrid(TileSpec(256, 0.5, 100), 2000, 2000, (0.5, 0.5))
-    assert grid.cell_areas_mm2()[0] == pytest.approx(0.05**2)  # 100 px of 0.5 µm: 0.05 mm
+    areas = grid.cell_areas_mm2()
+    assert areas[grid.cols + 1] == pytest.approx(0.05**2)  # 100 px of 0.5 µm: 0.05 mm
+    assert areas[0] == pytest.approx((178 * 0.5e-3) ** 2)  # in the corner, to the slide's edge: 78 px more
 
 
 def test_glass_beyond_the_slides_edge_has_no_area() -> None:

@@ -13,6 +13,7 @@ import pytest
 import shapely
 import yaozarrs
 import zarr
+from cells import everywhere, exact_cell
 from numpy.typing import NDArray
 from shapely.geometry import MultiPolygon, Polygon, box
 from skimage.color import rgb2lab
@@ -28,7 +29,7 @@ from wsi.phantom.files import write_truth
 from wsi.preview import Caption, round_length_um, write_preview
 from wsi.scores import TileScores, made_of, summarise
 from wsi.slide import open_slide
-from wsi.tiles import read_table, with_grid, write_table
+from wsi.tiles import read_table, with_grid, with_tissue, write_table
 
 Pixels = NDArray[np.uint8]
 CLASSES = ("BACK", "STR", "TUM")
@@ -42,7 +43,7 @@ def scores_on(grid: TileGrid, painted: dict[tuple[int, int], float], name: str =
         probabilities[row * grid.cols + col] = 0
         probabilities[row * grid.cols + col, 0] = 1 - probability
         probabilities[row * grid.cols + col, CLASSES.index(name)] = probability
-    return TileScores(grid, CLASSES, probabilities, "fiducials")
+    return TileScores(grid, CLASSES, probabilities, "fiducials", tissue=everywhere(grid))
 
 
 def corners_and_centre(grid: TileGrid) -> list[tuple[int, int]]:
@@ -77,19 +78,12 @@ def test_a_tiles_colour_falls_on_its_cell_within_half_a_pixel(name: str, longest
     factor = 1.0 if longest_px is None else min(1.0, longest_px / max(whole.width, whole.height))
     size = (round(whole.width * factor), round(whole.height * factor))
     scale = (size[0] / whole.width, size[1] / whole.height)
-    spec = grid.spec
-    margin = (spec.size_px - spec.stride_px) // 2
     for col, row in corners_and_centre(grid):
         painter = Painter(scores_on(grid, {(col, row): 1.0}), OverlayOptions(alpha=1))
         picture = painter.blend(np.full((size[1], size[0], 3), 255, np.uint8), whole)
         painted = (picture != 255).any(axis=2)
-        x, y = (
-            (col * spec.stride_px + margin) * grid.downsample[0],
-            (row * spec.stride_px + margin) * grid.downsample[1],
-        )
-        exact = (x, y, x + spec.stride_px * grid.downsample[0], y + spec.stride_px * grid.downsample[1])
-        # Cut at the slide's edge, as the picture is.
-        expected = np.clip(exact, 0, [whole.width, whole.height] * 2) * [*scale, *scale]
+        exact = exact_cell(grid, col, row)
+        expected = np.array(exact) * [*scale, *scale]
         if (expected[2:] - expected[:2]).min() < 1:
             continue  # a sliver at the edge, narrower than a pixel
         assert np.abs(np.array(edges(painted)) - expected).max() <= 0.5 + 1e-6, (col, row)
@@ -102,7 +96,7 @@ def test_a_picture_in_parts_is_the_picture_in_one(phantom_pixels: Pixels) -> Non
     grid = GRIDS["overlapping"]
     grid = replace(grid, slide_width=1500, slide_height=1100)
     values = np.random.default_rng(1).dirichlet((1, 1, 1), grid.rows * grid.cols).astype(np.float32)
-    painter = Painter(TileScores(grid, CLASSES, values, ""), OverlayOptions())
+    painter = Painter(TileScores(grid, CLASSES, values, "", tissue=everywhere(grid)), OverlayOptions())
     whole = painter.blend(phantom_pixels, Box(0, 0, 1500, 1100))
     for part in (Box(0, 0, 700, 300), Box(401, 333, 517, 411), Box(1400, 1000, 100, 100)):
         cut = np.s_[part.y : part.bottom, part.x : part.right]
@@ -265,7 +259,8 @@ def test_the_heatmap_lies_where_the_cells_are() -> None:
 
 
 def tile_table(grid: TileGrid) -> pa.Table:
-    return with_grid(pa.table({"col": pa.array(np.tile(np.arange(grid.cols, dtype=np.int32), grid.rows))}), grid)
+    table = pa.table({"col": pa.array(np.tile(np.arange(grid.cols, dtype=np.int32), grid.rows))})
+    return with_tissue(with_grid(table, grid), everywhere(grid))
 
 
 def test_scores_come_back_from_their_table(tmp_path: Path) -> None:

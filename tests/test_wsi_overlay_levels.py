@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from pathlib import Path
 
 import imagecodecs
@@ -10,6 +11,7 @@ import numpy as np
 import openslide
 import pytest
 import tifffile
+from cells import everywhere, exact_cell
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -173,15 +175,13 @@ def test_a_single_hot_tile_is_on_every_level_at_full_strength_and_in_its_place(
     grid, power = case
     col, row = seed % grid.cols, seed // grid.cols % grid.rows
     x, y, right, bottom = exact_cell(grid, col, row)
-    if x >= grid.slide_width or y >= grid.slide_height:
-        return  # of overlapping tiles, the middle of the last may lie beyond the slide
     size = (grid.slide_width >> power, grid.slide_height >> power)
     painter = Painter(scores_on(grid, {(col, row): 1.0}), OverlayOptions(alpha=1))
     painted = (painter.on(View.of_level(size, 2**power)).paint(white(size), 0, 0) != 255).any(axis=2)
     assert painted.any()
     for indices, begin, end, count in (
-        (np.flatnonzero(painted.any(axis=0)), x, min(right, grid.slide_width), size[0]),
-        (np.flatnonzero(painted.any(axis=1)), y, min(bottom, grid.slide_height), size[1]),
+        (np.flatnonzero(painted.any(axis=0)), x, right, size[0]),
+        (np.flatnonzero(painted.any(axis=1)), y, bottom, size[1]),
     ):
         begin, end = begin / 2**power, end / 2**power
         first, last = int(indices[0]), int(indices[-1]) + 1
@@ -193,13 +193,6 @@ def test_a_single_hot_tile_is_on_every_level_at_full_strength_and_in_its_place(
             assert abs((first + last) / 2 - (begin + end) / 2) <= 0.5 + 1e-6
 
 
-def exact_cell(grid: TileGrid, col: int, row: int) -> tuple[float, float, float, float]:
-    """Level-0 left, top, right, bottom, not rounded."""
-    stride, margin = grid.spec.stride_px, (grid.spec.size_px - grid.spec.stride_px) // 2
-    (dx, dy), x, y = grid.downsample, col * stride + margin, row * stride + margin
-    return x * dx, y * dy, (x + stride) * dx, (y + stride) * dy
-
-
 def white(size: tuple[int, int]) -> Pixels:
     return np.full((size[1], size[0], 3), 255, np.uint8)
 
@@ -209,7 +202,8 @@ def test_one_hot_tile_of_a_huge_slide_shows_at_the_lowest_level_in_the_strongest
     grid = TileGrid(TileSpec(128, 0.5, 128), 100_000, 100_000, (0.5, 0.5))
     values = np.tile(np.array([0.4, 0.6, 0.0], np.float32), (grid.rows * grid.cols, 1))  # STR, faintly, everywhere
     values[300 * grid.cols + 411] = (0, 0.1, 0.9)
-    brush = Painter(TileScores(grid, CLASSES, values, ""), OverlayOptions(alpha=1)).on(View.of_level((97, 97), 1024))
+    scores = TileScores(grid, CLASSES, values, "", tissue=everywhere(grid))
+    brush = Painter(scores, OverlayOptions(alpha=1)).on(View.of_level((97, 97), 1024))
     found = brush.paint(white((97, 97)), 0, 0)
     others = found[np.arange(97) != 300 // 8]
     assert np.abs(found[300 // 8, 411 // 8] - (0.9 * np.array(RED) + 0.1 * 255)).max() <= 1
@@ -222,7 +216,7 @@ def test_one_hot_tile_of_a_huge_slide_shows_at_the_lowest_level_in_the_strongest
 def test_a_view_in_parts_is_the_view_in_one(style: Style, name: str) -> None:
     grid = GRIDS[name]
     values = np.random.default_rng(1).dirichlet((1, 1, 1), grid.rows * grid.cols).astype(np.float32)
-    painter = Painter(TileScores(grid, CLASSES, values, ""), OverlayOptions(style=style))
+    painter = Painter(TileScores(grid, CLASSES, values, "", tissue=everywhere(grid)), OverlayOptions(style=style))
     size = (grid.slide_width // 2, grid.slide_height // 2)
     brush = painter.on(View.of_level(size, 2))
     whole = brush.paint(white(size), 0, 0)
@@ -261,8 +255,7 @@ def test_heat_begins_at_the_given_threshold_or_the_models(
     own: dict[str, float] | None, given: float | None, lowest: float
 ) -> None:
     shown = {(col, 2): col / 10 for col in range(1, 10)}
-    scores = scores_on(GRID, shown)
-    scores = TileScores(scores.grid, CLASSES, scores.probabilities, "m", own)
+    scores = replace(scores_on(GRID, shown), thresholds=own)
     painter = Painter(scores, OverlayOptions(heat="TUM", threshold=given))
     painted = (painter.blend(white(SIZE), Box(0, 0, *SIZE)) != 255).any(axis=2)
     assert {col for col in range(1, 10) if painted[300, col * 128 + 9]} == {c for c, _ in shown if c / 10 >= lowest}

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import io
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
+from cells import everywhere
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageCms
 
 from wsi import fonts
 from wsi.geometry import Box, TileGrid, TileSpec
-from wsi.overlay import OverlayOptions, Painter, write_overlay
+from wsi.icc import Icc
+from wsi.overlay import OverlayOptions, Painter, write_overlay, write_region
 from wsi.preview import RESEARCH_USE, Caption, preview_figure, write_preview
 from wsi.scores import TileScores
 from wsi.slide import open_slide
@@ -29,7 +32,8 @@ CAPTION = Caption("A7", "tissue9", "2024-05-01")
 def random_scores(size: tuple[int, int], classes: tuple[str, ...], *, nothing: bool = False) -> TileScores:
     grid = TileGrid(TileSpec(64, 0.5, 64), *size, (0.5, 0.5))
     values = np.random.default_rng(1).dirichlet(np.ones(len(classes)), grid.rows * grid.cols).astype(np.float32)
-    return TileScores(grid, classes, np.where(nothing, np.nan, values).astype(np.float32), "m")
+    values = np.where(nothing, np.nan, values).astype(np.float32)
+    return TileScores(grid, classes, values, "m", tissue=everywhere(grid))
 
 
 def drawn(
@@ -135,3 +139,36 @@ def test_names_that_no_font_has_are_spelled_whole_within_the_legend(
     assert "\\u764c\\u7d30\\u80de" in said(figure)
     assert "癌" not in said(figure)
     assert (pixels[:, -4:] == 255).all()  # nothing reaches the edge of the figure
+
+
+@pytest.mark.parametrize("icc", ["as-is", "srgb"])
+def test_pictures_carry_the_slides_colour_profile_where_its_pixels_are_as_stored(icc: Icc, tmp_path: Path) -> None:
+    """Read through the profile they are sRGB, and the profile would be applied twice."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    pixels = np.full((400, 600, 3), 220, np.uint8)
+    tifffile.imwrite(
+        *(tmp_path / "slide.tif", pixels),
+        photometric="rgb",
+        tile=(256, 256),
+        resolution=(20_000, 20_000),
+        resolutionunit="CENTIMETER",
+        iccprofile=profile,
+    )
+    scores, options = random_scores((600, 400), NINE), OverlayOptions()
+    with open_slide(tmp_path / "slide.tif", icc=icc) as slide:
+        write_overlay(tmp_path / "overlay.ome.tif", slide, scores, options)
+        write_preview(tmp_path / "overlay.png", slide, scores, options, CAPTION)
+        write_region(tmp_path / "region.png", slide, scores, options, Box(0, 0, 64, 48))
+    expected = profile if icc == "as-is" else None
+    for name in ("overlay.png", "region.png"):
+        with Image.open(tmp_path / name) as picture:
+            assert picture.info.get("icc_profile") == expected, name
+    with open_slide(tmp_path / "overlay.ome.tif") as overlay:
+        assert overlay.header.icc_profile == expected
+
+
+def test_the_legend_says_what_areas_are_of() -> None:
+    scores, options = random_scores((300, 200), NINE), OverlayOptions(clip="tile")
+    assert "mm²: of tissue in these tiles" in said(drawn((300, 200), scores, options)[0])
+    of_before = replace(scores, tissue=None)
+    assert "mm²: of whole tiles, with their glass" in said(drawn((300, 200), of_before, options)[0])

@@ -31,7 +31,8 @@ from wsi.slide import open_slide
 from wsi.stream import ahead, cut_tiles, read_tiles
 from wsi.tiles import candidates, grid_of, make_tiles, read_table, write_table
 from wsi.tilestats import STATS
-from wsi.tissue import TissueMask, TissueOptions, find_tissue
+from wsi.tissue import TissueOptions, find_tissue
+from wsi.tissuemask import TissueMask
 from wsi.writers.ome import Facts
 from wsi.writers.pyramid import write_pyramid
 

@@ -190,11 +190,38 @@ class TileGrid:
         stride, size = self.spec.stride_px, self.spec.size_px
         return self.grid_box(col * stride, row * stride, size, size)
 
+    def cell_edges(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(cols + 1,) x and (rows + 1,) y, ascending level-0 px, of the lines between the tiles' cells.
+
+        A tile's cell is what it answers for on a map and in areas: where tiles overlap its middle, one stride wide,
+        else the whole tile. The outer cells reach to the outer tiles' edges, cut at the slide's edge, so that all that
+        lies in a tile lies in exactly one cell.
+        """
+        (dx, dy), size = self.downsample, (self.slide_width, self.slide_height)
+        return self._edges(self.cols, dx, size[0]), self._edges(self.rows, dy, size[1])
+
+    def _edges(self, count: int, downsample: float, slide_px: int) -> NDArray[np.float64]:
+        size, stride = self.spec.size_px, self.spec.stride_px
+        edges = np.arange(count + 1, dtype=np.float64) * stride + (size - stride) // 2
+        edges *= downsample
+        end = ((count - 1) * stride + size) * downsample
+        edges[0], edges[-1] = 0, slide_px if round(end) >= slide_px else end
+        return edges
+
     def cell(self, col: int, row: int) -> Box:
-        """The level-0 box that tile (col, row) answers for on a map: stride × stride, centred in the tile."""
-        stride = self.spec.stride_px
-        margin = (self.spec.size_px - stride) // 2
-        return self.grid_box(col * stride + margin, row * stride + margin, stride, stride)
+        """The level-0 box of tile (col, row)'s cell (see `cell_edges`), rounded to whole px, at least one each way."""
+        x, y, width, height = self.cells()[row * self.cols + col].tolist()
+        return Box(x, y, width, height)
+
+    def cells(self) -> NDArray[np.int64]:
+        """(rows * cols, 4) level-0 (x, y, width, height) of every cell, row by row; equal to `cell`."""
+        (left, right), (top, bottom) = (
+            (np.minimum(whole_px[:-1], slide_px - 1), whole_px[1:])
+            for whole_px, slide_px in zip(
+                map(_rounded, self.cell_edges()), (self.slide_width, self.slide_height), strict=True
+            )
+        )
+        return _every_box(left, right, top, bottom)
 
     def boxes(self) -> NDArray[np.int64]:
         """(rows * cols, 4) level-0 (x, y, width, height) of every tile, row by row; equal to `box`."""
@@ -203,20 +230,13 @@ class TileGrid:
         starts_y = np.arange(self.rows) * self.spec.stride_px
         left, right = _rounded(starts_x * dx), _rounded((starts_x + self.spec.size_px) * dx)
         top, bottom = _rounded(starts_y * dy), _rounded((starts_y + self.spec.size_px) * dy)
-        ys, xs = np.meshgrid(top, left, indexing="ij")
-        sides = np.maximum(bottom - top, 1), np.maximum(right - left, 1)
-        heights, widths = np.meshgrid(*sides, indexing="ij")
-        return np.stack([xs.ravel(), ys.ravel(), widths.ravel(), heights.ravel()], axis=1)
+        return _every_box(left, right, top, bottom)
 
     def cell_areas_mm2(self) -> NDArray[np.float64]:
-        """(rows * cols,) area in mm² that each tile answers for: its cell, as far as it lies on the slide."""
-        dx, dy = self.downsample
-        stride, margin = self.spec.stride_px, (self.spec.size_px - self.spec.stride_px) // 2
-        left, top = np.arange(self.cols) * stride + margin, np.arange(self.rows) * stride + margin
-        widths = np.clip((left + stride) * dx, 0, self.slide_width) - np.clip(left * dx, 0, self.slide_width)
-        heights = np.clip((top + stride) * dy, 0, self.slide_height) - np.clip(top * dy, 0, self.slide_height)
+        """(rows * cols,) area in mm² of every cell, glass and tissue alike; together, that of all that tiles cover."""
+        x, y = self.cell_edges()
         px_mm2 = self.slide_mpp[0] * self.slide_mpp[1] / 1e6
-        areas: NDArray[np.float64] = np.outer(heights, widths).ravel() * px_mm2
+        areas: NDArray[np.float64] = np.outer(np.diff(y), np.diff(x)).ravel() * px_mm2
         return areas
 
     def check_slide(self, size: tuple[int, int], mpp: tuple[float, float] | None, name: str) -> None:
@@ -238,3 +258,12 @@ def _rounded(values: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
     # np.rint and round() both take halves to the even side, so that `boxes` and `box` agree.
     whole_px: NDArray[np.int64] = np.rint(values).astype(np.int64)
     return whole_px
+
+
+def _every_box(
+    left: NDArray[np.int64], right: NDArray[np.int64], top: NDArray[np.int64], bottom: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """(rows * cols, 4) x, y, width and height, at least 1, of all columns in all rows."""
+    ys, xs = np.meshgrid(top, left, indexing="ij")
+    heights, widths = np.meshgrid(np.maximum(bottom - top, 1), np.maximum(right - left, 1), indexing="ij")
+    return np.stack([xs.ravel(), ys.ravel(), widths.ravel(), heights.ravel()], axis=1)

@@ -33,7 +33,11 @@ class Heatmap:
 
     @classmethod
     def of(cls, scores: TileScores) -> Heatmap:
-        """The map of a slide's scores: one cell for each tile's stride, centred in the tile (`TileGrid.cell`)."""
+        """The map of a slide's scores: one cell for each tile's stride, centred in the tile.
+
+        All are of one size, as pixels are: where tiles overlap, the outer tiles' own cells (`TileGrid.cell_edges`), by
+        which heat is painted and areas are counted, reach beyond the map, to the slide's edge.
+        """
         spec = scores.grid.spec
         # µm of a grid px on this slide: a ratio of 2.001 is taken for 2, and the spec's own mpp would drift.
         x, y = (ratio * mpp for ratio, mpp in zip(scores.grid.downsample, scores.grid.slide_mpp, strict=True))

@@ -7,6 +7,7 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from wsi.atomic import writing
 
@@ -22,7 +23,7 @@ def write_jpeg(path: Path, rgb: NDArray[np.uint8]) -> None:
         temporary.write_bytes(jpeg_bytes(rgb))
 
 
-def write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Write (h, w) grey or (h, w, 3) RGB to `path`, lossless."""
+def write_png(path: Path, pixels: NDArray[np.uint8], icc_profile: bytes | None = None) -> None:
+    """Write (h, w) grey or (h, w, 3) RGB to `path`, lossless; icc_profile: of these pixels."""
     with writing(path) as temporary:
-        temporary.write_bytes(bytes(imagecodecs.png_encode(np.ascontiguousarray(pixels))))
+        Image.fromarray(pixels).save(temporary, "PNG", icc_profile=icc_profile)

@@ -29,6 +29,7 @@ _DPI = 150
 _SIDE, _BAR_STRIP, _GAP, _LINE = 2.9, 0.3, 0.12, 0.14
 _FONT_SIZE, _CHARACTER, _WIDE_CHARACTER = 8, 0.075, 0.115
 _SHORTEST_COLOUR_BAR = 1.8
+_AREA_OF = {"tissue": "mm²: of tissue in these tiles", "tiles": "mm²: of whole tiles, with their glass"}
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def preview_provenance(preview: Path) -> tuple[str, str]:
 def write_preview(
     path: Path, slide: Slide, scores: TileScores, options: OverlayOptions, caption: Caption, longest_px: int = 1600
 ) -> None:
-    """Write overlay.png."""
+    """Write overlay.png, with the slide's colour profile where its pixels are shown as stored."""
     painter = Painter(scores, options)
     picture = painter.blend(slide.thumbnail(longest_px), slide.bounds)
     # The scores know the mpp, also where the file does not and a person gave it.
@@ -68,9 +69,8 @@ def write_preview(
     figure = preview_figure(picture, um_per_px, painter, scores, options, caption)
     with writing(path) as temporary:
         # No software version or time in the file: the same run writes the same bytes.
-        figure.savefig(
-            temporary, format="png", metadata={"Software": None, "Source": caption.source, "Slide": caption.slide}
-        )
+        about = {"Software": None, "Source": caption.source, "Slide": caption.slide}
+        figure.savefig(temporary, format="png", metadata=about, pil_kwargs={"icc_profile": slide.icc_profile})
 
 
 def preview_figure(
@@ -143,6 +143,7 @@ class _Legend:
 
     @classmethod
     def of(cls, painter: Painter, scores: TileScores, options: OverlayOptions) -> _Legend:
+        """Areas are named with classes alone; the last line of the title says of what they are."""
         outlined, least = options.style == "outline", painter.heat.threshold
         name = "Most probable class" if options.heat is None else f"Probability of {options.heat}"
         lines = [name, "borders of areas" if outlined else f"opacity = {options.alpha:g} × probability"]
@@ -150,6 +151,8 @@ class _Legend:
             lines[1:] = ["No tile was scored: no tissue was found,", "or all of it is blank."]
         elif least.value > 0:
             lines.append(f"below {least.value:.3g}: not painted")
+        if options.heat is None and scores.scored.any():
+            lines.append(_AREA_OF[scores.area_of])
         title = "\n".join(_wrapped(line, _SIDE - 2 * _GAP) for line in lines)
         if options.heat is None or outlined:
             return cls(title, tuple(_entries(painter, scores, options.heat)), None)

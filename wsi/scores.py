@@ -1,7 +1,7 @@
 """What a model said of every tile: probabilities on a grid, as a table and as a map.
 
 predictions.parquet holds the rows of tiles.parquet and, for each class, `prob_<class>` (float32, 0-1; NaN where
-the tile was not scored). Its metadata holds the grid, the model's name and its thresholds.
+the tile was not scored). Its metadata holds the grid, the tissue, the model's name and its thresholds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from wsi.errors import InputError
 from wsi.geometry import TileGrid
 from wsi.provenance import made_of_table, slide_of_table, with_provenance
-from wsi.tiles import grid_of
+from wsi.tiles import grid_of, tissue_of
+from wsi.tissuemask import TissueMask
 
 _PREFIX = "prob_"
 _MODEL_KEY = b"tesela.model"
@@ -43,7 +44,8 @@ class TileScores:
     """`probabilities` (rows * cols, classes) float32, NaN where not scored; row by row over `grid`.
 
     thresholds: the model's own, by class; None where it has none. slide: the fingerprint of the slide, "" of scores
-    that a program made and that no file holds.
+    that a program made and that no file holds. tissue: with which the tiles were cut; None where their table, of an
+    older version, does not say.
     """
 
     grid: TileGrid
@@ -52,6 +54,7 @@ class TileScores:
     model: str
     thresholds: Mapping[str, float] | None = None
     slide: str = ""
+    tissue: TissueMask | None = None
 
     @property
     def scored(self) -> NDArray[np.bool_]:
@@ -75,6 +78,21 @@ class TileScores:
         best = np.nan_to_num(self.probabilities, nan=-1.0).argmax(axis=1)
         return np.where(self.scored, best, -1)
 
+    def areas_mm2(self) -> NDArray[np.float64]:
+        """(rows * cols,) area that each tile stands for: the tissue in its cell (`TileGrid.cell_edges`).
+
+        Where the tissue is not known, of the whole cell: `area_of` says which.
+        """
+        if self.tissue is None:
+            return self.grid.cell_areas_mm2()
+        mpp = self.grid.slide_mpp
+        return self.tissue.areas_px(*self.grid.cell_edges()).ravel() * (mpp[0] * mpp[1] / 1e6)
+
+    @property
+    def area_of(self) -> Literal["tissue", "tiles"]:
+        """What areas are of: the tissue within tiles, or whole tiles, glass and all."""
+        return "tiles" if self.tissue is None else "tissue"
+
     def to_table(self, tiles: pa.Table, made_of: dict[str, str]) -> pa.Table:
         """The tile table with one column a class; what it was made of is added to what the tiles were made of."""
         for name, column in zip(self.classes, self.probabilities.T, strict=True):
@@ -95,8 +113,8 @@ class TileScores:
         metadata = table.schema.metadata or {}
         thresholds = json.loads(metadata.get(_THRESHOLDS_KEY, b"null"))
         classes = tuple(name.removeprefix(_PREFIX) for name in names)
-        model = metadata.get(_MODEL_KEY, b"").decode()
-        return cls(grid_of(table, path), classes, probabilities, model, thresholds, slide_of_table(table))
+        grid, model = grid_of(table, path), metadata.get(_MODEL_KEY, b"").decode()
+        return cls(grid, classes, probabilities, model, thresholds, slide_of_table(table), tissue_of(table, path))
 
 
 def made_of(predictions: Path) -> dict[str, str]:
@@ -109,14 +127,32 @@ def made_of(predictions: Path) -> dict[str, str]:
     return {"model": model, "slide": slide_of_table(schema), **made_of_table(schema)}
 
 
+# What areas and shares are of, for who reads them.
+AREA_RULES = {
+    "tissue": "the tissue within the scored tiles, without the glass; where tiles overlap, a tile counts for its "
+    "middle, one stride wide, and no place counts twice",
+    "tiles": "whole scored tiles as far as they lie on the slide, glass and all, since these tiles do not say where "
+    "their tissue is: cut them again with `tesela tiles` to count tissue alone",
+}
+
+
 def summarise(scores: TileScores) -> dict[str, Any]:
-    """Per class, the area in mm² and the share of the scored area where it is the most probable; and totals."""
+    """Per class, the area in mm² and the share of the scored area where it is the most probable; and totals.
+
+    area_of: "tissue" (what areas count, see `AREA_RULES`), or "tiles" for tables that do not say where tissue is; then
+    tissue_area_mm2, of all tissue that the tiles were cut with, is None.
+    """
     winners = scores.winners()
-    areas_mm2 = scores.grid.cell_areas_mm2()
+    areas_mm2 = scores.areas_mm2()
     scored_mm2 = float(areas_mm2[scores.scored].sum())
+    tissue_mm2 = None if scores.tissue is None else scores.tissue.area_mm2(scores.grid.slide_mpp)
+    if tissue_mm2 is not None:
+        scored_mm2 = min(scored_mm2, tissue_mm2)  # a sum's last digit must not say that more was scored than there is
     per_class = {name: winners == number for number, name in enumerate(scores.classes)}
     return {
         "tiles_scored": int(scores.scored.sum()),
+        "area_of": scores.area_of,
+        "tissue_area_mm2": None if tissue_mm2 is None else round(tissue_mm2, 4),
         "scored_area_mm2": round(scored_mm2, 4),
         "classes": {
             name: {

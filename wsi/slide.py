@@ -139,6 +139,11 @@ class Slide:
         return self._reader.name
 
     @property
+    def icc_profile(self) -> bytes | None:
+        """The colour profile of what is read; None where there is none, or where pixels are read through it: sRGB."""
+        return self.header.icc_profile if self.icc == "as-is" else None
+
+    @property
     def size(self) -> tuple[int, int]:
         """Level-0 (width, height) in px."""
         return self.header.levels[0].width, self.header.levels[0].height

@@ -18,8 +18,9 @@
 From `bright` on, numbers are of the tile's pixels at its own mpp (`wsi.tilestats`), and NaN where they were not read:
 the mask had settled the tile.
 
-The file's metadata holds the grid (`tesela.grid`, JSON): tile specification, slide size and mpp, edge policy; and the
-corner of the slide's bounds (`tesela.bounds_offset`, level-0 [x, y]), from which QuPath counts annotations; and of
+The file's metadata holds the grid (`tesela.grid`, JSON): tile specification, slide size and mpp, edge policy; the
+corner of the slide's bounds (`tesela.bounds_offset`, level-0 [x, y]), from which QuPath counts annotations; the tissue
+(`tesela.tissue`, see `TissueMask.packed`): heat and areas made of the tiles are of that tissue and no other; and of
 which slide it is, see `wsi.provenance`.
 """
 
@@ -44,11 +45,14 @@ from wsi.geometry import TileGrid, TileSpec
 from wsi.provenance import with_provenance
 from wsi.slide import Slide
 from wsi.tilestats import STATS, Measures
-from wsi.tissue import TissueMask
+from wsi.tissuemask import TissueMask
 from wsi.workers import THREADS, Progress, Workers
 
 _GRID_KEY = b"tesela.grid"
 _BOUNDS_KEY = b"tesela.bounds_offset"
+_TISSUE_KEY = b"tesela.tissue"
+# Sides of the slide as the mask's px add up to them may differ from the grid's by rounding, level-0 px.
+_SAME_SIZE_PX = 1.0
 
 
 def make_tiles(
@@ -87,13 +91,34 @@ def make_tiles(
             **dict(zip(STATS, numbers.T, strict=True)),
         }
     )
-    return with_provenance(with_grid(table, grid, slide.header.bounds_offset), slide.fingerprint, {})
+    table = with_tissue(with_grid(table, grid, slide.header.bounds_offset), tissue)
+    return with_provenance(table, slide.fingerprint, {})
 
 
 def with_grid(table: pa.Table, grid: TileGrid, bounds_offset: tuple[int, int] = (0, 0)) -> pa.Table:
     """The table with the grid and the corner of the slide's bounds, level-0 (x, y), in its metadata."""
     said = {_GRID_KEY: json.dumps(asdict(grid)), _BOUNDS_KEY: json.dumps(bounds_offset)}
     return table.replace_schema_metadata({**(table.schema.metadata or {}), **said})
+
+
+def with_tissue(table: pa.Table, tissue: TissueMask) -> pa.Table:
+    """The table with the tissue that its tiles were cut with in its metadata."""
+    return table.replace_schema_metadata({**(table.schema.metadata or {}), _TISSUE_KEY: tissue.packed()})
+
+
+def tissue_of(table: pa.Table, path: Path) -> TissueMask | None:
+    """The tissue in a table's metadata, None where it has none; raises InputError where it does not fit the grid."""
+    raw = (table.schema.metadata or {}).get(_TISSUE_KEY)
+    if raw is None:
+        return None
+    tissue, grid = TissueMask.unpacked(raw, str(path)), grid_of(table, path)
+    size = (tissue.mask.shape[1] * tissue.px_size[0], tissue.mask.shape[0] * tissue.px_size[1])
+    if max(abs(size[0] - grid.slide_width), abs(size[1] - grid.slide_height)) > _SAME_SIZE_PX:
+        raise InputError(
+            f"{path}: its tissue is of a slide of {size[0]:.0f} × {size[1]:.0f} px, its tiles of one of "
+            f"{grid.slide_width} × {grid.slide_height}; cut the tiles again with `tesela tiles`"
+        )
+    return tissue
 
 
 def grid_of(table: pa.Table, path: Path) -> TileGrid:

@@ -8,18 +8,15 @@ from typing import Any
 
 import cv2
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 from skimage.filters import threshold_otsu
 
 from wsi.annotations import Region
-from wsi.annotations.tissue import TISSUE
-from wsi.geometry import TileGrid
 from wsi.ink import ink_mask, stain_like_ink
 from wsi.pictures import write_jpeg
-from wsi.shapes import box_fractions, polygons_of, rasterise
 from wsi.slide import Slide
 from wsi.stain import background_rgb, by_bands, colour_density, contrast
+from wsi.tissuemask import TissueMask, mask_frame
 
 # The least colour density of stain is this share of what Otsu's method says, within bounds. Below the lower one lie
 # background steps and JPEG noise (0.016 at the 99th percentile of the real slides' glass); above the upper one pale
@@ -54,46 +51,6 @@ class TissueOptions:
     mask_mpp: float = 8.0
     min_area_mm2: float = 0.02
     max_hole_mm2: float = 0.02
-
-
-@dataclass(frozen=True)
-class TissueMask:
-    """`mask` (rows, cols) bool over the whole slide; `px_size`: level-0 px per mask px, (x, y)."""
-
-    mask: NDArray[np.bool_]
-    px_size: tuple[float, float]
-
-    @classmethod
-    def of_regions(
-        cls, regions: list[Region], size: tuple[int, int], px_um: float, mpp: tuple[float, float]
-    ) -> TissueMask:
-        """The mask of outlines in level-0 px (as ingest or a person wrote them), with pixels of `px_um` µm."""
-        shape, px_size = _mask_frame(size, px_um, mpp)
-        # Ten times as fast as `union_all` where outlines do not overlap, as those of tissue do not.
-        outline = shapely.disjoint_subset_union_all([region.polygon for region in regions])
-        return cls(rasterise(outline, shape, px_size), px_size)
-
-    def fractions(self, grid: TileGrid) -> NDArray[np.float32]:
-        """(rows * cols,) share of every tile that is tissue."""
-        return box_fractions(self.mask, grid.boxes(), self.px_size)
-
-    def regions(self) -> list[Region]:
-        """Outlines in level-0 px."""
-        return [Region(polygon, TISSUE, "tesela tissue") for polygon in polygons_of(self.mask, self.px_size)]
-
-    def area_mm2(self, mpp: tuple[float, float]) -> float:
-        """Area of the mask, for a slide of `mpp` (x, y)."""
-        px_mm2 = self.px_size[0] * mpp[0] * self.px_size[1] * mpp[1] / 1e6
-        return float(self.mask.sum() * px_mm2)
-
-
-def _mask_frame(
-    size: tuple[int, int], px_um: float, mpp: tuple[float, float]
-) -> tuple[tuple[int, int], tuple[float, float]]:
-    """Shape (rows, cols) and level-0 px per px of a mask of about `px_um` µm a px."""
-    cols = max(1, round(size[0] * mpp[0] / px_um))
-    rows = max(1, round(size[1] * mpp[1] / px_um))
-    return (rows, cols), (size[0] / cols, size[1] / rows)
 
 
 @dataclass(frozen=True)
@@ -147,7 +104,7 @@ def survey(slide: Slide, options: TissueOptions) -> Survey:
     """
     mpp = slide.require_mpp()
     px_um = max(options.mask_mpp, *mpp)
-    shape, px_size = _mask_frame(slide.size, px_um, mpp)
+    shape, px_size = mask_frame(slide.size, px_um, mpp)
     rgb = slide.read_to(slide.bounds, (shape[1], shape[0]))
     background = background_rgb(rgb)
     # In thousandths: one byte a px for the whole slide, and a histogram for Otsu's method.

@@ -19,7 +19,7 @@ from wsi.errors import InputError
 from wsi.fingerprint import fingerprint
 from wsi.labels import EVERYWHERE_SEEN, class_of
 from wsi.marked import MarkedOptions, MarkedRegions
-from wsi.overlay import OverlayOptions, Style, parse_region
+from wsi.overlay import Clipping, OverlayOptions, Style, parse_region
 from wsi.source import source_of
 
 
@@ -225,6 +225,9 @@ def overlay(
         OverlayOptions.outline_px
     ),
     quality: Annotated[int, typer.Option(min=0, max=100, help="JPEG quality; 0: lossless")] = OverlayOptions.quality,
+    clip: Annotated[
+        str, typer.Option(help="tissue (heat ends with the tissue) or tile (tiles painted whole, glass too)")
+    ] = OverlayOptions.clip,
     region: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(metavar="X,Y,W,H", help="only this region (level-0 px), painted, as a PNG"),
@@ -242,11 +245,20 @@ def overlay(
     class is painted, in cividis from 0 to 1, wherever its probability reaches the threshold. Smooth heat is
     interpolated between tiles of one class; an outline hides nothing of the tissue within.
 
+    Heat ends with the tissue that the tiles were cut with: of a tile that is partly glass, the glass is not painted.
+
     Native JPEG tiles that nothing is painted on are copied as they are; painted ones are encoded with --quality, or
     with the slide's own where that is higher.
     """
     options = OverlayOptions(
-        alpha, threshold, tuple(classes) if classes else None, heat, cast(Style, style), outline_px, quality
+        alpha,
+        threshold,
+        tuple(classes) if classes else None,
+        heat,
+        cast(Style, style),
+        outline_px,
+        quality,
+        cast(Clipping, clip),
     )
     source = source_of(slide)
     if region is not None:

@@ -143,6 +143,9 @@ class OverlayConfig(Section):
     )
     outline_px: int = Field(3, ge=1, le=64, description="width of outlines, px of the level shown")
     quality: int = Field(87, ge=0, le=100, description="JPEG quality of overlay.ome.tif; 0: lossless")
+    clip: Literal["tissue", "tile"] = Field(
+        "tissue", description="heat ends with the tissue; tile: tiles are painted whole, the glass in them too"
+    )
 
     @model_validator(mode="after")
     def _one_kind(self) -> OverlayConfig:

@@ -18,6 +18,7 @@ from wsi.annotations import read_geojson
 from wsi.annotations.tissue import TissueOutlines
 from wsi.colours import class_colours, hex_of
 from wsi.errors import InputError
+from wsi.scores import AREA_RULES
 
 # What a person may want to open beside the page: file, what a slide must have reached for it to be of now, what it is.
 _LINKED = (
@@ -137,7 +138,9 @@ def card_of(run: Path, slide: CohortSlide, status: SlideStatus, budget: Budget) 
 
 def rules_of(cards: Iterable[Card]) -> list[tuple[str, str]]:
     """(what, by which rule) of the slides' scores and lists of tiles, as summary.json states them, each once."""
-    found = {(name, rule): None for card in cards for name, rule in card.summary.get("rules", {}).items()}
+    # A summary of an older version, which does not say of what its areas are, has them of whole tiles.
+    rules = [{"area": AREA_RULES["tiles"], **card.summary.get("rules", {})} for card in cards if card.summary]
+    found = {(name, rule): None for one in rules for name, rule in one.items()}
     return [(name.replace("_", " ").capitalize(), rule) for name, rule in found]
 
 

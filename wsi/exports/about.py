@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from wsi.scores import Threshold, TileScores
+from wsi.scores import AREA_RULES, Threshold, TileScores
 
 RESEARCH_USE = "Research use only. Not for diagnosis."
 
@@ -29,6 +29,7 @@ def about(scores: TileScores, offset_px: tuple[int, int], predictions: str) -> d
         "offset_px": list(offset_px),
         "frame": _FRAME if offset_px == (0, 0) else _FRAME_OF_BOUNDS,
         "edge": "what reaches over the slide's edge is cut there",
+        "area": AREA_RULES[scores.area_of],
         **({"overlap": _OVERLAP} if scores.grid.spec.stride_px < scores.grid.spec.size_px else {}),
         "use": RESEARCH_USE,
     }
@@ -49,7 +50,10 @@ def export_predictions(path: Path) -> str:
 
 _HEAD_BYTES = 1 << 14
 _PREDICTIONS = re.compile(rb'"predictions": ?"([0-9a-f]{64})"')
-_OVERLAP = "in GeoJSON an overlapping tile is its middle, one stride wide; in tables its box is the whole tile"
+_OVERLAP = (
+    "in GeoJSON an overlapping tile is its middle, one stride wide, and at the slide's edge all to there; in tables "
+    "its box is the whole tile"
+)
 _FRAME = "level-0 px (x, y) from the slide's top-left corner"
 _FRAME_OF_BOUNDS = (
     "level-0 px (x, y) from offset_px, the corner of the slide's bounds, at which QuPath begins to show it; add "

@@ -34,7 +34,8 @@ def write_tiles(path: Path, tiles: ScoredTiles, about: dict[str, Any], offset_px
     """Write the tiles; `about` becomes the file's member "tesela".
 
     A tile is drawn as its cell: whole where tiles do not overlap, else its middle, one stride wide. Tiles laid over
-    each other would hide the slide, and their areas would be counted more than once.
+    each other would hide the slide, and their areas would be counted more than once. It stays a square where it is
+    partly glass: the measurement tissue_um2 is the area of its tissue, where that is known.
     offset_px: level-0 (x, y) of the file's (0, 0). source: digest of the predictions; ids are made of it, so that the
     same scores give the same file.
     """
@@ -49,36 +50,39 @@ def write_tiles(path: Path, tiles: ScoredTiles, about: dict[str, Any], offset_px
 
 def _features(tiles: ScoredTiles, offset_px: tuple[int, int], source: str) -> Iterator[str]:
     """Features as text, a few thousand at a time, with the commas between them."""
-    templates = _templates(tiles.classes, uuid.uuid5(uuid.NAMESPACE_OID, source))
+    templates = _templates(tiles, uuid.uuid5(uuid.NAMESPACE_OID, source))
+    areas = () if tiles.tissue_um2 is None else (tiles.tissue_um2,)
     for start in range(0, len(tiles), _CHUNK):
         part = slice(start, start + _CHUNK)
         corners = _corners(tiles.cells[part], offset_px)
         numbers = range(start, start + len(corners))
-        columns = (*corners.T.tolist(), *tiles.probabilities[part].T.tolist())
+        columns = (*corners.T.tolist(), *tiles.probabilities[part].T.tolist(), *(area[part].tolist() for area in areas))
         rows = zip(numbers, *columns, strict=True)
         features = (templates[winner] % row for winner, row in zip(tiles.winners[part].tolist(), rows, strict=True))
         yield ("," if start else "") + ",\n".join(features)
 
 
 def _corners(boxes: NDArray[np.int64], offset_px: tuple[int, int]) -> NDArray[np.int64]:
-    """(n, 10): x and y of a closed ring's five points, from the top left."""
+    """(n, 10): x and y of a closed ring's five points, from the top left; counter-clockwise in x and y as numbers."""
     left, top = boxes[:, 0] - offset_px[0], boxes[:, 1] - offset_px[1]
     right, bottom = left + boxes[:, 2], top + boxes[:, 3]
     return np.stack([left, top, right, top, right, bottom, left, bottom, left, top], axis=1)
 
 
-def _templates(classes: tuple[str, ...], base: uuid.UUID) -> list[str]:
-    """For each class, a feature with gaps for: number, five points, probabilities."""
+def _templates(tiles: ScoredTiles, base: uuid.UUID) -> list[str]:
+    """For each class, a feature with gaps for: number, five points, probabilities, area of tissue if known."""
     ring = ",".join(["[%d,%d]"] * 5)
-    measurements = ",".join(f"{_literal(f'prob_{name}')}:%.{_DECIMALS}f" for name in classes)
-    colours = class_colours(classes)
+    measurements = ",".join(f"{_literal(f'prob_{name}')}:%.{_DECIMALS}f" for name in tiles.classes)
+    if tiles.tissue_um2 is not None:
+        measurements += ',"tissue_um2":%.1f'
+    colours = class_colours(tiles.classes)
     return [
         # The last 12 of a UUID's digits number the tile.
         f'{{"type":"Feature","id":"{str(base)[:-12]}%012x","geometry":{{"type":"Polygon","coordinates":[[{ring}]]}},'
         f'"properties":{{"objectType":"tile",'
         f'"classification":{{"name":{_literal(name)},"color":{_json(list(colours[name]))}}},'
         f'"measurements":{{{measurements}}}}}}}'
-        for name in classes
+        for name in tiles.classes
     ]
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from wsi.exports.about import thresholds_json
 from wsi.exports.scored import ScoredTiles
 from wsi.overlay import UNPAINTED
-from wsi.scores import TileScores
+from wsi.scores import AREA_RULES, TileScores
 
 _LONGEST_LIST = 12
 _HOTTEST = 10
@@ -22,7 +22,7 @@ _RULES = {
     "uncertain": f"the {_LONGEST_LIST} tiles whose most probable class leads the second by least",
     "below_threshold": f"the {_LONGEST_LIST} tiles that miss a class's threshold by least, and by {_NEAR:g} at most; "
     "not those of background",
-    "slide_score": "share: of the scored area, at or above the class's threshold; "
+    "slide_score": "share: of the scored tissue, at or above the class's threshold; "
     f"hottest_mean: mean probability of its {_HOTTEST} most probable tiles, or of all where there are fewer",
 }
 
@@ -41,14 +41,14 @@ def notable(scores: TileScores) -> dict[str, Any]:
         "top_tiles": _top(tiles, limits),
         "uncertain": _uncertain(tiles),
         "below_threshold": _below(tiles, limits),
-        "rules": _RULES,
+        "rules": {"area": AREA_RULES[scores.area_of], **_RULES},
     }
 
 
 def _slide_score(scores: TileScores, tiles: ScoredTiles, limits: NDArray[np.float32]) -> dict[str, Any]:
     """By class; None where nothing was scored."""
-    areas = scores.grid.cell_areas_mm2()[scores.scored]
-    total = areas.sum()  # 0 also where the middles of overlapping tiles all lie beyond a very small slide
+    areas = scores.areas_mm2()[scores.scored]
+    total = areas.sum()  # 0 also where no scored tile has tissue in its middle, beside which others overlap it
     found: dict[str, Any] = {}
     for number, name in enumerate(tiles.classes):
         column = tiles.probabilities[:, number]

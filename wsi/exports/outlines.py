@@ -1,71 +1,132 @@
-"""Stairs of tiles, slightly rounded."""
+"""Outlines of areas of a mask whose lines need not lie evenly, exactly along the borders of its cells."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-# Places on a corner's arc, from its start (0) to its end (1).
-_ARC = np.array([0.0, 1 / 3, 2 / 3, 1.0])[:, None]
+Index = NDArray[np.int64]
 
 
-def rounded_outlines(
-    outlines: NDArray[np.object_], x_edges: NDArray[np.float64], y_edges: NDArray[np.float64]
-) -> NDArray[np.object_]:
-    """Polygons along the sides of cells -> the same, rounded, in level-0 px.
+@dataclass(frozen=True)
+class Outlines:
+    """polygons: (n,), of which none overlaps another. row, col: (n,) a cell of the mask within each."""
 
-    outlines: (n,) polygons whose corners are whole numbers of cells. x_edges, y_edges: level-0 px of the lines between
-    cells, ascending.
+    polygons: NDArray[np.object_]
+    row: Index
+    col: Index
 
-    Each corner becomes an arc from the middle of the cell's side before it to the middle of that after it (a quadratic
-    B-spline), no further from the corner than a fifth of a cell's side. An arc stays within the one cell that its
-    corner turns around, so that rings never cross or touch. Inner corners gain what outer ones lose: but for the four
-    surplus corners of a ring, a fifth of a cell in all, areas are kept.
+
+def outlines_of(mask: NDArray[np.bool_], x: NDArray[np.float64], y: NDArray[np.float64]) -> Outlines:
+    """The areas of a (rows, cols) mask whose cells share sides, with their holes.
+
+    x, y: (cols + 1,) and (rows + 1,) ascending places of the lines between cells. Outer rings are counter-clockwise
+    in x and y as numbers, inner ones clockwise; a ring may touch another at a point.
     """
-    if not len(outlines):
-        return outlines
-    rings, owner = shapely.get_rings(shapely.segmentize(outlines, 1.0), return_index=True)
-    points, ring_of = _arcs(rings)
-    placed = np.stack(
-        [
-            np.interp(points[:, 0], np.arange(len(x_edges)), x_edges),
-            np.interp(points[:, 1], np.arange(len(y_edges)), y_edges),
-        ],
-        axis=1,
-    )
-    # The first ring of a polygon is its outer one, both in what came and in what goes.
-    polygons: NDArray[np.object_] = shapely.polygons(shapely.linearrings(placed, indices=ring_of), indices=owner)
-    return polygons
+    corners = _Corners.of(mask)
+    rings = corners.rings()
+    if not rings:
+        return Outlines(np.empty(0, object), np.empty(0, np.int64), np.empty(0, np.int64))
+    lengths = np.array([len(ring) for ring in rings])
+    points, first = np.concatenate(rings), np.append(0, np.cumsum(lengths)[:-1])
+    areas = np.add.reduceat(corners.swept(points, first), first)
+    row, col = corners.inner_cell(points[first], points[first + 1])
+    _, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)
+    owner = labels[row, col]
+    # The outer ring of an area comes first, and is the only one of it that goes counter-clockwise.
+    order = np.lexsort((areas < 0, owner))
+    places = np.stack([x[corners.col[points]], y[corners.row[points]]], axis=1)
+    each = shapely.linearrings(places, indices=np.repeat(np.arange(len(rings)), lengths))
+    polygons = shapely.polygons(each[order], indices=np.unique(owner[order], return_inverse=True)[1])
+    outer = order[np.append(True, np.diff(owner[order]) != 0)]
+    return Outlines(polygons, row[outer], col[outer])
 
 
-def _arcs(rings: NDArray[np.object_]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """((m, 2) points, (m,) their ring) of the arcs of all corners, one ring after the other."""
-    corners, ring_of = shapely.get_coordinates(rings, return_index=True)
-    last = np.diff(ring_of, append=len(rings)) > 0  # a closed ring's last point is its first again
-    corners, ring_of = corners[~last], ring_of[~last]
-    before, after = _neighbours(ring_of)
-    start, end = (corners + corners[before]) / 2, (corners + corners[after]) / 2
-    turns = _cross(corners - start, end - corners) != 0
-    start, corners, end, ring_of = start[turns, None], corners[turns, None], end[turns, None], ring_of[turns]
-    points = ((1 - _ARC) ** 2 * start + 2 * _ARC * (1 - _ARC) * corners + _ARC**2 * end).reshape(-1, 2)
-    ring_of = np.repeat(ring_of, len(_ARC))
-    # Where two corners follow each other, one arc ends where the next begins: halves of whole numbers, exactly equal.
-    new = np.append(True, (np.diff(points, axis=0) != 0).any(axis=1) | (np.diff(ring_of) != 0))
-    return points[new], ring_of[new]
+@dataclass(frozen=True)
+class _Corners:
+    """Where borders turn: line `row` and `col` of each corner, in order of rows.
 
+    Where two cells touch at a point alone, there are two corners, `twin` of each other (-1 at all else): each belongs
+    to one of the cells. following: the next corner on the way around, with the area to the left.
+    """
 
-def _neighbours(ring_of: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Index of the point before and after each, around its ring."""
-    index = np.arange(len(ring_of))
-    first = np.flatnonzero(np.diff(ring_of, prepend=-1))
-    last = np.append(first[1:], len(ring_of)) - 1
-    before, after = index - 1, index + 1
-    before[first], after[last] = last, first
-    return before, after
+    row: Index
+    col: Index
+    twin: Index
+    following: Index
+    mask: NDArray[np.bool_]
 
+    @classmethod
+    def of(cls, mask: NDArray[np.bool_]) -> _Corners:
+        """Those of a mask."""
+        padded = np.pad(mask, 1)
+        one, right, below, both = padded[:-1, :-1], padded[:-1, 1:], padded[1:, :-1], padded[1:, 1:]
+        crossed = (one == both) & (right == below) & (one != right)
+        row, col = np.nonzero((one ^ right ^ below ^ both) | crossed)
+        twice = crossed[row, col].astype(np.int64) + 1
+        row, col, twin = np.repeat(row, twice), np.repeat(col, twice), np.full(twice.sum(), -1)
+        second = np.cumsum(twice)[twice == 2] - 1
+        twin[second], twin[second - 1] = second - 1, second
+        # Of twins the first is at the left end of the crossing's lines; its own upright line goes up where the cell
+        # above and to the left is of the area, else down.
+        late = np.zeros(len(row), np.int64)
+        late[second] = 1
+        leftwards = one[row, col]
+        upright = np.where(leftwards, late, 1 - late)
+        along = np.arange(len(row)).reshape(-1, 2)  # a line between rows goes from every other corner to the next
+        down = np.lexsort((upright, row, col)).reshape(-1, 2)
+        following = np.empty(len(row), np.int64)
+        begin, end = along.T
+        above = both[row[begin], col[begin]]  # what lies beyond the line, at its first cell, is of the area
+        following[np.where(above, begin, end)] = np.where(above, end, begin)
+        begin, end = down.T
+        left = below[row[begin], col[begin]]
+        following[np.where(left, begin, end)] = np.where(left, end, begin)
+        return cls(row, col, twin, following, mask)
 
-def _cross(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[Any]:
-    return np.asarray(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
+    def rings(self) -> list[list[int]]:
+        """The corners of every ring in their order; none comes to a place twice."""
+        following, twin = self.following.tolist(), self.twin.tolist()
+        seen = bytearray(len(following))
+        found: list[list[int]] = []
+        for start in range(len(following)):
+            corner, path = start, list[int]()
+            place: dict[int, int] = {}  # of corners with a twin, where they are in the path
+            while not seen[corner]:
+                seen[corner] = 1
+                if twin[corner] in place:  # here it has been: what it went around since is a ring of its own
+                    at = place.pop(twin[corner])
+                    found.append(path[at:])
+                    for other in path[at:]:
+                        place.pop(other, None)
+                    del path[at:]
+                if twin[corner] >= 0:
+                    place[corner] = len(path)
+                path.append(corner)
+                corner = following[corner]
+            if path:
+                found.append(path)
+        return found
+
+    def swept(self, points: Index, first: Index) -> Index:
+        """What each step of rings, of which `first` are the first points, adds to twice their area, in cells."""
+        following = np.arange(1, len(points) + 1)
+        following[np.append(first[1:], len(points)) - 1] = first
+        x, y = self.col[points], self.row[points]
+        swept: Index = x * y[following] - x[following] * y
+        return swept
+
+    def inner_cell(self, begin: Index, end: Index) -> tuple[Index, Index]:
+        """(row, col) of a cell to the left of the way from corners to the next of their rings."""
+        row, col = self.row, self.col
+        step_x, step_y = np.sign(col[end] - col[begin]), np.sign(row[end] - row[begin])
+        # Rightwards the area is beyond the line, leftwards before it; downwards before, upwards beyond, and behind.
+        inner_row = np.where(step_x > 0, row[begin], row[begin] - 1)
+        inner_col = np.where(step_x > 0, col[begin], col[begin] - 1)
+        inner_row = np.where(step_y > 0, row[begin], np.where(step_y < 0, row[begin] - 1, inner_row))
+        inner_col = np.where(step_y > 0, col[begin] - 1, np.where(step_y < 0, col[begin], inner_col))
+        return inner_row, inner_col

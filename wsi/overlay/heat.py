@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +46,11 @@ class Heat:
         shape = (scores.grid.rows, scores.grid.cols)
         layer = np.where(shown, chosen + 1, 0).astype(np.uint16).reshape(shape)
         return cls(classes, layer, np.where(shown, value, 0).astype(np.float32).reshape(shape), threshold)
+
+    def at_least(self, opacity: Callable[[NDArray[np.float32]], NDArray[np.uint16]]) -> Heat:
+        """Only what has some opacity, in its steps."""
+        shown = opacity(self.value) > 0
+        return replace(self, layer=np.where(shown, self.layer, 0), value=np.where(shown, self.value, 0))
 
 
 def _several(scores: TileScores, options: OverlayOptions) -> tuple[str, ...]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from wsi.colours import class_colours, heat_rgb
-from wsi.geometry import Box, TileGrid
+from wsi.geometry import Box
+from wsi.overlay.clip import clip_of
 from wsi.overlay.heat import Heat
 from wsi.overlay.options import OverlayOptions
-from wsi.overlay.view import View
+from wsi.overlay.seen import Seen, parts_of
+from wsi.overlay.view import Axis, View
 from wsi.scores import TileScores
 
 # Opacity in steps of 1/256: with 8-bit colours all arithmetic fits into 16 bits, and is off by one at most. Blending a
@@ -28,7 +30,10 @@ Pixels = NDArray[np.uint8]
 
 
 class Painter:
-    """The colours of a slide's scores, to be laid over any of its pixels."""
+    """The colours of a slide's scores, to be laid over any of its pixels.
+
+    Raises InputError where they are to be cut along the tissue, and the scores do not say where that is.
+    """
 
     def __init__(self, scores: TileScores, options: OverlayOptions) -> None:
         self.heat = Heat.of(scores, options)
@@ -36,18 +41,23 @@ class Painter:
         self.colours = class_colours(scores.classes)
         self._grid = scores.grid
         self._options = options
+        self._clip = clip_of(scores, options)
 
     def on(self, view: View) -> Brush:
         """What paints those pixels."""
         palette = np.array([(0, 0, 0), *(self.colours[name] for name in self.painted)], np.uint8)
-        ink = Ink(palette, self._options.alpha, self._options.heat is not None)
-        if self._options.style == "outline":
-            return OutlineBrush(self.heat, self._grid, view, ink, self._options.outline_px)
-        if self._options.style == "smooth":
+        ink, style = Ink(palette, self._options.alpha, self._options.heat is not None), self._options.style
+        if style == "outline":
+            width_px = self._options.outline_px
+            around = replace(view, margin_px=width_px)
+            return OutlineBrush(Seen(self.heat, self._clip, self._grid, around), ink, width_px)
+        # What is too faint for a step of opacity is not painted.
+        seen = Seen(self.heat.at_least(ink.opacity), self._clip, self._grid, view)
+        if style == "smooth":
             columns, rows = view.axes(self._grid)
             if min(columns.cell_px, rows.cell_px) >= _LEAST_SMOOTH_PX:
-                return SmoothBrush(self.heat, self._grid, view, ink)
-        return BlockyBrush(self.heat, self._grid, view, ink)
+                return SmoothBrush(seen, self.heat, columns, rows, ink)
+        return BlockyBrush(seen, ink)
 
     def blend(self, pixels: Pixels, box: Box) -> Pixels:
         """The slide's (h, w, 3) pixels of a level-0 box, at any resolution, with the colours laid over."""
@@ -100,93 +110,67 @@ class Brush(ABC):
 class BlockyBrush(Brush):
     """Each px has the colour of its tile; where it shows several, of the one with the strongest heat."""
 
-    def __init__(self, heat: Heat, grid: TileGrid, view: View, ink: Ink) -> None:
-        seen = Seen.of(heat, grid, view)
-        opacity = ink.opacity(seen.value)
-        self._rows, self._cols, self._painted = seen.rows, seen.cols, opacity > 0
-        colour = ink.colour(seen.layer, seen.value)
-        self._kept = np.repeat(_STEPS - opacity[..., None], 3, axis=2)
-        self._added = opacity[..., None] * colour + np.uint16(_HALF)
+    def __init__(self, seen: Seen, ink: Ink) -> None:
+        self._seen, self._ink = seen, ink
+        self._kept, self._added = self._tables(seen.cells)
+
+    def _tables(self, keys: NDArray[np.uint64]) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
+        """(…, 3) each: what is kept of a pixel's colours, in steps of 1/256, and what is added to them."""
+        layer, value = parts_of(keys)
+        opacity = self._ink.opacity(value)[..., None]
+        added = opacity * self._ink.colour(layer, value) + np.uint16(_HALF)
+        return np.repeat(_STEPS - opacity, 3, axis=-1), added
 
     def touches(self, left: int, top: int, width: int, height: int) -> bool:
         """See `Brush.touches`."""
-        return bool(self._painted[self._span(self._rows, top, height), self._span(self._cols, left, width)].any())
+        return self._seen.touches(left, top, width, height)
 
     def paint(self, pixels: Pixels, left: int, top: int) -> Pixels:
         """See `Brush.paint`."""
         height, width = pixels.shape[:2]
-        if not self.touches(left, top, width, height):
+        area = (left, top, width, height)
+        if not self.touches(*area):
             return pixels
-        rows, cols = self._rows[top : top + height], self._cols[left : left + width]
-        span = self._span(self._rows, top, height)
+        if self._seen.uncut(*area):
+            return self._whole(pixels, left, top)
+        kept = self._seen.kept(*area)
+        if kept is None:
+            return _mixed(pixels, *self._tables(self._seen.keys(*area)))
+        painted = self._whole(pixels, left, top)
+        return np.asarray(cv2.copyTo(painted, kept.view(np.uint8), pixels.copy()))
+
+    def _whole(self, pixels: Pixels, left: int, top: int) -> Pixels:
+        """Painted as if no cell were cut."""
+        height, width = pixels.shape[:2]
+        rows, _ = self._seen.span(left, top, width, height)
+        down, across = self._seen.rows[top : top + height] - rows.start, self._seen.cols[left : left + width]
         # The few rows of cells are drawn out along x first: then whole rows of px are copies of them.
         kept, added = (
-            table[span].take(cols, axis=1).reshape(span.stop - span.start, -1).take(rows - span.start, axis=0)
+            table[rows].take(across, axis=1).reshape(rows.stop - rows.start, -1).take(down, axis=0)
             for table in (self._kept, self._added)
         )
         return _mixed(pixels.reshape(height, -1), kept, added).reshape(pixels.shape)
-
-    @staticmethod
-    def _span(index: NDArray[np.int64], start: int, count: int) -> slice:
-        return slice(int(index[start]), int(index[start + count - 1]) + 1)
-
-
-@dataclass(frozen=True)
-class Seen:
-    """The heat as px see it: px (col, row) shows layer and value [rows[row], cols[col]]."""
-
-    layer: NDArray[np.uint16]
-    value: NDArray[np.float32]
-    rows: NDArray[np.int64]
-    cols: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, heat: Heat, grid: TileGrid, view: View) -> Seen:
-        """Where a px shows several cells, the strongest of them."""
-        columns, rows = view.axes(grid)
-        # A positive float's bits are in the order of floats: value and layer in one number, so that the maximum of the
-        # values brings its class along. Cells of nothing lie around, for px beyond the grid.
-        keys = heat.value.view(np.uint32).astype(np.uint64) << np.uint64(32) | heat.layer.astype(np.uint64)
-        keys = np.pad(keys, ((1, 2), (1, 2)))
-        keys, row_index = _strongest(keys, rows.first, rows.last, axis=0)
-        keys, col_index = _strongest(keys, columns.first, columns.last, axis=1)
-        value = (keys >> np.uint64(32)).astype(np.uint32).view(np.float32)
-        return cls((keys & np.uint64(0xFFFF)).astype(np.uint16), value, row_index, col_index)
-
-
-def _strongest(
-    keys: NDArray[np.uint64], first: NDArray[np.int64], last: NDArray[np.int64], axis: int
-) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """The maximum over first[i] to before last[i] along an axis, once for each run of equal px; and px → run."""
-    starts = np.append(0, np.flatnonzero((np.diff(first) != 0) | (np.diff(last) != 0)) + 1)
-    run = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(first))))
-    pairs = np.stack([first[starts], last[starts]], axis=1).ravel()
-    maxima = np.maximum.reduceat(keys, pairs, axis=axis)  # every other one is of what lies between two runs
-    return (maxima[::2] if axis == 0 else maxima[:, ::2]), run
 
 
 class SmoothBrush(Brush):
     """Bilinear between the centres of tiles of one class; painted tiles keep their edges, and nothing bleeds out."""
 
-    def __init__(self, heat: Heat, grid: TileGrid, view: View, ink: Ink) -> None:
-        columns, rows = view.axes(grid)
+    def __init__(self, seen: Seen, heat: Heat, columns: Axis, rows: Axis, ink: Ink) -> None:
+        self._seen, self._ink = seen, ink
         self._layer, self._value = np.pad(heat.layer, (1, 2)), np.pad(heat.value, (1, 2))
-        self._painted = ink.opacity(self._value) > 0
-        self._columns, self._rows, self._ink = columns, rows, ink
+        self._columns, self._rows = columns, rows
 
     def touches(self, left: int, top: int, width: int, height: int) -> bool:
         """See `Brush.touches`."""
-        rows, cols = self._rows.first[top : top + height], self._columns.first[left : left + width]
-        return bool(self._painted[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1].any())
+        return self._seen.touches(left, top, width, height)
 
     def paint(self, pixels: Pixels, left: int, top: int) -> Pixels:
         """See `Brush.paint`."""
         height, width = pixels.shape[:2]
         if not self.touches(left, top, width, height):
             return pixels
-        rows, cols = slice(top, top + height), slice(left, left + width)
-        own = self._layer.take(self._rows.first[rows], axis=0).take(self._columns.first[cols], axis=1)
-        value = self._between(own, rows, cols)
+        own = parts_of(self._seen.keys(left, top, width, height))[0]
+        value = self._between(own, slice(top, top + height), slice(left, left + width))
         opacity = self._ink.opacity(value)[..., None]
         added = opacity * self._ink.colour(own, value) + np.uint16(_HALF)
         return _mixed(pixels, np.repeat(_STEPS - opacity, 3, axis=2), added)
@@ -218,9 +202,9 @@ def _weights(centres: NDArray[np.float64], cells: int) -> tuple[int, NDArray[np.
 class OutlineBrush(Brush):
     """Lines inside the borders of areas of one class, in its colour and opaque; all else shows through."""
 
-    def __init__(self, heat: Heat, grid: TileGrid, view: View, ink: Ink, width_px: int) -> None:
-        self._margin = width_px
-        self._seen = Seen.of(heat, grid, View(view.size, view.scale, view.origin, width_px))
+    def __init__(self, seen: Seen, ink: Ink, width_px: int) -> None:
+        """seen: with a margin of `width_px`."""
+        self._seen, self._margin = seen, width_px
         self._square = np.ones((2 * width_px + 1, 2 * width_px + 1), np.uint8)
         self._palette = ink.palette
 
@@ -239,13 +223,12 @@ class OutlineBrush(Brush):
 
     def _border(self, left: int, top: int, width: int, height: int) -> NDArray[np.uint16] | None:
         """(height, width) the layer that px are on the border of, 0 elsewhere; None where there is no border."""
-        around = 2 * self._margin
-        rows = self._seen.rows[top : top + height + around]
-        cols = self._seen.cols[left : left + width + around]
-        cells = self._seen.layer[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
-        if cells.min() == cells.max():
-            return None
-        layer = cells.take(rows - rows[0], axis=0).take(cols - cols[0], axis=1)
+        area = (left, top, width + 2 * self._margin, height + 2 * self._margin)
+        if self._seen.uncut(*area):
+            cells = parts_of(self._seen.cells[self._seen.span(*area)])[0]
+            if cells.min() == cells.max():
+                return None
+        layer = parts_of(self._seen.keys(*area))[0]
         # Within reach of another layer, the largest or the smallest layer around is not the px's own.
         other = (cv2.dilate(layer, self._square) != layer) | (cv2.erode(layer, self._square) != layer)
         inside = np.s_[self._margin : self._margin + height, self._margin : self._margin + width]

@@ -59,10 +59,9 @@ def write_overlay(
     scores.grid.check_slide(slide.size, slide.mpp, slide.name)
     refuse_overwriting(path, slide.path)
     painter, plan = Painter(scores, options), plan_overlay(slide, options.quality)
-    profile = slide.header.icc_profile if slide.icc == "as-is" else None  # read through it, pixels are sRGB
     # Where the file does not say its mpp, somebody gave it when the tiles were cut.
     text = _BELONGS.format(slide=scores.slide, predictions=predictions) if predictions else ""
-    facts = Facts(slide.mpp or scores.grid.slide_mpp, slide.header.objective_power, profile, text)
+    facts = Facts(slide.mpp or scores.grid.slide_mpp, slide.header.objective_power, slide.icc_profile, text)
     keep_freed_memory()
     try:
         with writing_pyramid(path, plan.levels, facts) as pyramid:

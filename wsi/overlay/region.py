@@ -48,4 +48,4 @@ def write_region(
         raise InputError(
             f"--region: {size[0]} × {size[1]} px are too many for a picture; give a smaller one or a --downsample"
         )
-    write_png(path, Painter(scores, options).blend(slide.read_to(region, size), region))
+    write_png(path, Painter(scores, options).blend(slide.read_to(region, size), region), slide.icc_profile)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi.geometry import Box, TileGrid, TileSpec
+from wsi.geometry import Box, TileGrid
 
 
 @dataclass(frozen=True)
@@ -36,73 +36,90 @@ class View:
 
     def axes(self, grid: TileGrid) -> tuple[Axis, Axis]:
         """(columns, rows): the tiles under each column and each row of px, those in the margins too."""
-        slide = (grid.slide_width, grid.slide_height)
-        counts = (grid.cols, grid.rows)
-        columns, rows = (
-            _axis(
-                _Cells(grid.spec, grid.downsample[i], counts[i], slide[i]),
-                *(self.origin[i], self.scale[i], self.size[i], self.margin_px),
-            )
-            for i in range(2)
-        )
+        edges = grid.cell_edges()
+        columns, rows = (_axis(self._px(grid, i), edges[i], _Tiles.of(grid, i), self.margin_px) for i in range(2))
         return columns, rows
+
+    def holding(self, grid: TileGrid, places: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(column, row) of the px in which each level-0 place (n, 2: x, y) lies; margins do not count."""
+        column, row = (self._px(grid, i).holding(places[:, i]) for i in range(2))
+        return column, row
+
+    def _px(self, grid: TileGrid, axis: int) -> _Pixels:
+        slide_px = (grid.slide_width, grid.slide_height)[axis]
+        return _Pixels(self.origin[axis], self.scale[axis], self.size[axis], slide_px)
 
 
 @dataclass(frozen=True)
 class Axis:
     """Along x or y: px i shows the cells first[i] to before last[i] of the grid padded by one cell at its start.
 
-    cell_px: how many px a cell is wide. centre: (px,) where its centre lies between those of cells: 2.25 is a quarter
-    of the way from that of cell 2 to that of cell 3, in cells of the padded grid.
+    under: (px,) the cell under its centre, in the same padded grid. place: (px,) level-0 place of its centre, on the
+    slide. centre: (px,) where its centre lies between those of cells: 2.25 is a quarter of the way from that of cell 2
+    to that of cell 3, in cells of the padded grid. cell_px: how many px a cell is wide.
     """
 
     first: NDArray[np.int64]
     last: NDArray[np.int64]
+    under: NDArray[np.int64]
+    place: NDArray[np.float64]
     centre: NDArray[np.float64]
     cell_px: float
 
 
 @dataclass(frozen=True)
-class _Cells:
-    """The cells of a grid along x or y: `count` of them, `downsample` level-0 px to each of its px."""
+class _Pixels:
+    """Along x or y: `count` px from level-0 `origin` on, each `scale` level-0 px, of a slide of `slide_px`."""
 
-    spec: TileSpec
-    downsample: float
+    origin: float
+    scale: float
     count: int
     slide_px: int
 
-    @property
-    def margin(self) -> int:
-        """Grid px from a tile's edge to its cell's."""
-        return (self.spec.size_px - self.spec.stride_px) // 2
+    def centres(self, index: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Level-0 places of px' centres; of px beyond the slide, of its edge."""
+        return np.clip(self.origin + (index + 0.5) * self.scale, 0, math.nextafter(self.slide_px, 0))
 
-    def at(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Level-0 places in cells: 2.5 is the middle of cell 2."""
-        return (places / self.downsample - self.margin) / self.spec.stride_px
-
-    def middles(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """The cells that lie on the slide, and the level-0 middle of what does."""
-        starts = (np.arange(self.count) * self.spec.stride_px + self.margin) * self.downsample
-        ends = np.minimum(starts + self.spec.stride_px * self.downsample, self.slide_px)
-        visible = np.flatnonzero(ends > starts)
-        return visible, ((starts + ends) / 2)[visible]
+    def holding(self, places: NDArray[np.float64]) -> NDArray[np.int64]:
+        """The px in which level-0 places lie."""
+        px = np.floor((places - self.origin) / self.scale).astype(np.int64)
+        if self.origin + (self.count + 1) * self.scale > self.slide_px:
+            px = np.minimum(px, self.count - 1)  # sizes of levels are rounded: the last px stands for what is left
+        return px
 
 
-def _axis(cells: _Cells, origin: float, scale: float, count: int, margin_px: int) -> Axis:
-    """A px shows the cell under its centre, and every cell whose own centre (of what lies on the slide) is in the px.
+def _axis(px: _Pixels, edges: NDArray[np.float64], tiles: _Tiles, margin_px: int) -> Axis:
+    """A px shows the cell under its centre, and every cell whose own centre is in the px.
 
     So a cell is off by half a px at most, and however small it is, one px shows it. Where cells are larger than px,
     the second rule adds nothing but slivers at the slide's edge. Px beyond the slide show what is at its edge.
     """
-    index = np.arange(-margin_px, count + margin_px)
-    along = cells.at(np.clip(origin + (index + 0.5) * scale, 0, math.nextafter(cells.slide_px, 0)))
-    under = np.clip(np.floor(along).astype(np.int64), -1, cells.count) + 1
-    visible, middles = cells.middles()
-    px = np.floor((middles - origin) / scale).astype(np.int64)
-    if origin + (count + 1) * scale > cells.slide_px:
-        px = np.minimum(px, count - 1)  # sizes of levels are rounded: the last px stands for what is left
-    begin, end = np.searchsorted(px, index, "left"), np.searchsorted(px, index, "right")
+    index = np.arange(-margin_px, px.count + margin_px)
+    place, cells = px.centres(index), len(edges) - 1
+    under = np.searchsorted(edges, place, "right")
+    holding = px.holding((edges[:-1] + edges[1:]) / 2)
+    begin, end = np.searchsorted(holding, index, "left"), np.searchsorted(holding, index, "right")
     first, last, some = under.copy(), under + 1, begin < end
-    first[some] = np.minimum(first[some], visible[begin[some]] + 1)
-    last[some] = np.maximum(last[some], visible[end[some] - 1] + 2)
-    return Axis(first, last, along + 0.5, cells.spec.stride_px * cells.downsample / scale)
+    first[some] = np.minimum(first[some], begin[some] + 1)
+    last[some] = np.maximum(last[some], end[some] + 1)
+    # Beyond the outer tiles' centres there is nothing to go to.
+    centre = np.clip(tiles.between(place), 1, cells)
+    return Axis(first, last, under, place, centre, tiles.stride_px / px.scale)
+
+
+@dataclass(frozen=True)
+class _Tiles:
+    """Along x or y: level-0 px from the slide's edge to the centre of the first tile, and from one to the next."""
+
+    first_px: float
+    stride_px: float
+
+    @classmethod
+    def of(cls, grid: TileGrid, axis: int) -> _Tiles:
+        """Those of a grid; axis: 0 is x, 1 is y."""
+        size, stride, downsample = grid.spec.size_px, grid.spec.stride_px, grid.downsample[axis]
+        return cls(((size - stride) // 2 + stride / 2) * downsample, stride * downsample)
+
+    def between(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Level-0 places in tiles: 1.0 is the first one's centre, 2.0 that of the next."""
+        return (places - self.first_px) / self.stride_px + 1
