@@ -31,6 +31,7 @@ from pipelines.cli import app
 from pipelines.config import ExportConfig, flags_of
 from wsi.annotations import Region, read_geojson
 from wsi.colours import class_colours
+from wsi.digest import sha256_of
 from wsi.errors import InputError, MismatchError
 from wsi.exports import FILES, ExportOptions, write_exports
 from wsi.exports.notable import notable
@@ -39,6 +40,7 @@ from wsi.exports.regions import score_regions
 from wsi.exports.scored import ScoredTiles
 from wsi.geometry import TileGrid, TileSpec
 from wsi.heatmap import Heatmap
+from wsi.provenance import with_provenance
 from wsi.scores import Threshold, TileScores, summarise
 from wsi.slide import Slide, open_slide
 from wsi.tiles import read_table, with_grid, write_table
@@ -581,10 +583,11 @@ def predictions(phantom_tiled: Path, tmp_path: Path) -> Path:
     """Scores of the shared phantom."""
     with open_slide(phantom_tiled) as slide:
         grid = TileGrid.of(TileSpec(128, 0.5, 128), slide.size, slide.mpp, name=slide.name)
-    tiles = with_grid(pa.table({"col": np.arange(grid.cols * grid.rows)}), grid)
-    write_table(tmp_path / "tiles.parquet", tiles)
+        tiles = with_grid(pa.table({"col": np.arange(grid.cols * grid.rows)}), grid)
+        write_table(tmp_path / "tiles.parquet", with_provenance(tiles, slide.fingerprint, {}))
     scores = scores_on(grid, {(3, 2): 0.9, (4, 2): 0.4}, thresholds={"TUM": 0.35})
-    stages.write_scores(scores, tmp_path / "tiles.parquet", tmp_path, {"weights": "w", "precision": "32-true"})
+    tiles_file = stages.TilesFile(tmp_path / "tiles.parquet", sha256_of(tmp_path / "tiles.parquet"))
+    stages.write_scores(scores, tiles_file, tmp_path, {"weights": "w", "precision": "32-true"})
     return tmp_path / "predictions.parquet"
 
 

@@ -27,6 +27,7 @@ from wsi.overlay import OverlayOptions, Painter, write_overlay
 from wsi.phantom import Phantom
 from wsi.phantom.files import write_truth
 from wsi.preview import Caption, round_length_um, write_preview
+from wsi.provenance import with_provenance
 from wsi.scores import TileScores, made_of, summarise
 from wsi.slide import open_slide
 from wsi.tiles import read_table, with_grid, with_tissue, write_table
@@ -258,9 +259,10 @@ def test_the_heatmap_lies_where_the_cells_are() -> None:
 # wsi.scores
 
 
-def tile_table(grid: TileGrid) -> pa.Table:
+def tile_table(grid: TileGrid, slide: str = "") -> pa.Table:
+    """As tiles were cut, all of it tissue; slide: its fingerprint."""
     table = pa.table({"col": pa.array(np.tile(np.arange(grid.cols, dtype=np.int32), grid.rows))})
-    return with_tissue(with_grid(table, grid), everywhere(grid))
+    return with_provenance(with_tissue(with_grid(table, grid), everywhere(grid)), slide, {})
 
 
 def test_scores_come_back_from_their_table(tmp_path: Path) -> None:

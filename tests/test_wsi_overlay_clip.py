@@ -23,11 +23,14 @@ from benchmarks.cores import SPEC, always_right, core_regions
 from pipelines import stages
 from pipelines.cli import app
 from wsi.blank import BlankOptions
+from wsi.digest import sha256_of
 from wsi.errors import InputError
 from wsi.exports.regions import score_regions
+from wsi.fingerprint import fingerprint
 from wsi.geometry import Box, TileGrid, TileSpec
 from wsi.overlay import STYLES, OverlayOptions, Painter, Style, View, write_overlay, write_region
 from wsi.preview import Caption, write_preview
+from wsi.provenance import with_provenance
 from wsi.scores import Threshold, TileScores, summarise
 from wsi.slide import open_slide
 from wsi.tiles import make_tiles, read_table, tissue_of, with_grid, write_table
@@ -191,7 +194,8 @@ def test_the_tissue_travels_with_the_tiles_and_the_predictions(phantom_tiled: Pa
     write_table(tmp_path / "tiles.parquet", table)
     scored = np.where(table["blank"].to_numpy(zero_copy_only=False)[:, None], np.nan, [[0.1, 0.2, 0.7]])
     scores = TileScores(grid, CLASSES, scored.astype(np.float32), "m")
-    summary = stages.write_scores(scores, tmp_path / "tiles.parquet", tmp_path, {"weights": "w"})
+    tiles = stages.TilesFile(tmp_path / "tiles.parquet", sha256_of(tmp_path / "tiles.parquet"))
+    summary = stages.write_scores(scores, tiles, tmp_path, {"weights": "w"})
     path = tmp_path / "predictions.parquet"
     again = TileScores.of_table(read_table(path), path)
     assert again.tissue is not None
@@ -225,10 +229,9 @@ def test_a_table_of_before_is_one_line_with_both_remedies_and_paints_whole_tiles
 ) -> None:
     monkeypatch.chdir(tmp_path)
     scores = replace(scores_on(GRID, {(0, 0): 0.9}), tissue=None)
-    table = tile_table(GRID)
-    write_table(
-        tmp_path / "predictions.parquet", scores.to_table(with_grid(table.replace_schema_metadata({}), GRID), {})
-    )
+    table = with_grid(tile_table(GRID).replace_schema_metadata({}), GRID)
+    table = with_provenance(table, fingerprint(phantom_tiled), {})
+    write_table(tmp_path / "predictions.parquet", scores.to_table(table, {}))
     out = "o.png" if "--region" in words else "o.ome.tif"
     common = ["overlay", str(phantom_tiled), "--predictions", "predictions.parquet", "--out", out, *words]
     done = CliRunner().invoke(app, common)

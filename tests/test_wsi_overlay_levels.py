@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 from pipelines.cli import app
 from wsi.colours import class_colours, heat_colours, heat_rgb
 from wsi.errors import InputError, SlideError
+from wsi.fingerprint import fingerprint
 from wsi.geometry import Box, TileGrid, TileSpec
 from wsi.overlay import STYLES, OverlayOptions, Painter, Style, View, parse_region, write_overlay, write_region
 from wsi.overlay.plan import plan_overlay
@@ -371,7 +372,7 @@ def test_a_region_is_the_overlays_own_pixels(style: Style, phantom_tiled: Path, 
 def test_what_no_region_can_show_is_one_line(
     words: list[str], message: str, phantom_tiled: Path, tmp_path: Path
 ) -> None:
-    write_table(tmp_path / "predictions.parquet", SCORES.to_table(tile_table(GRID), {}))
+    write_table(tmp_path / "predictions.parquet", SCORES.to_table(tile_table(GRID, fingerprint(phantom_tiled)), {}))
     common = ["overlay", str(phantom_tiled), "--predictions", str(tmp_path / "predictions.parquet")]
     done = CliRunner().invoke(app, [*common, "--out", str(tmp_path / "region.png"), *words])
     with pytest.raises(InputError, match=message):
@@ -380,7 +381,7 @@ def test_what_no_region_can_show_is_one_line(
 
 
 def test_a_region_by_the_command_line(phantom_tiled: Path, tmp_path: Path) -> None:
-    write_table(tmp_path / "predictions.parquet", SCORES.to_table(tile_table(GRID), {}))
+    write_table(tmp_path / "predictions.parquet", SCORES.to_table(tile_table(GRID, fingerprint(phantom_tiled)), {}))
     out = tmp_path / "region.png"
     words = ["overlay", str(phantom_tiled), "--predictions", str(tmp_path / "predictions.parquet"), "--out", str(out)]
     done = CliRunner().invoke(app, [*words, "--region", "256,384,256,128", "--heat", "TUM", "--style", "smooth"])

@@ -177,7 +177,8 @@ def _spread(table: NDArray[Any], rows: Index, cols: Index) -> NDArray[Any]:
     """table[rows, cols] of ascending rows and columns, each of which comes often."""
     first = rows[0], cols[0]
     part = table[first[0] : rows[-1] + 1, first[1] : cols[-1] + 1]
-    return part.take(cols - first[1], axis=1).take(rows - first[0], axis=0)
+    spread: NDArray[Any] = part.take(cols - first[1], axis=1).take(rows - first[0], axis=0)
+    return spread
 
 
 @dataclass(frozen=True)
