@@ -63,6 +63,7 @@ bench: install
 
 figures: install
 	$(BIN)/python -m benchmarks.pictures
+	$(BIN)/python -m benchmarks.cores build/figures
 
 fuzz: install
 	$(BIN)/python -m tests.fuzzing
