@@ -269,7 +269,7 @@ def test_scores_come_back_from_their_table(tmp_path: Path) -> None:
     scores = scores_on(GRIDS["odd size"], {(1, 2): 0.9, (3, 3): 0.2})
     path = tmp_path / "predictions.parquet"
     write_table(path, scores.to_table(tile_table(scores.grid), {"weights": "w", "precision": "32-true"}))
-    assert made_of(path) == {"model": scores.model, "weights": "w", "precision": "32-true"}
+    assert made_of(path) == {"model": scores.model, "slide": "", "weights": "w", "precision": "32-true"}
     again = TileScores.of_table(read_table(path), path)
     assert (again.grid, again.classes, again.model) == (scores.grid, scores.classes, scores.model)
     np.testing.assert_array_equal(again.probabilities, scores.probabilities)
