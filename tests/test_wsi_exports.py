@@ -318,7 +318,7 @@ def test_a_tile_without_tissue_in_its_cell_makes_no_region() -> None:
 def test_features_of_two_slides_have_no_id_in_common(tmp_path: Path) -> None:
     scores, found = scores_on(WHOLE, {(4, 4): 0.75, (6, 6): 0.8}), []
     for name in ("a", "b"):
-        write_exports(scores, tmp_path / name, ALL, (0, 0), f"digest of {name}")
+        write_exports(replace(scores, slide=name), tmp_path / name, ALL, (0, 0), f"digest of {name}")
         regions = json.loads((tmp_path / name / "regions.geojson").read_text())["features"]
         found.append({feature["id"] for feature in (*tile_features(tmp_path / name)[1], *regions)})
         assert len(found[-1]) == 4

@@ -68,7 +68,7 @@ def write_exports(
         if name == "tiles":
             write_tiles(path, tiles, in_qupath, bounds_offset, source)
         elif name == "regions":
-            write_regions(path, scores, thresholds, in_qupath, bounds_offset, source)
+            write_regions(path, scores, thresholds, in_qupath, bounds_offset)
         elif name == "csv":
             write_csv(path, tiles)
         else:

@@ -32,17 +32,13 @@ def write_regions(
     thresholds: Mapping[str, Threshold],
     about: dict[str, Any],
     offset_px: tuple[int, int],
-    source: str,
 ) -> None:
     """Write the regions as locked QuPath annotations; `about` and the thresholds become the member "tesela".
 
-    offset_px: level-0 (x, y) of the file's (0, 0). source: digest of the predictions; ids are made of it too, so that
-    regions of two slides never share one.
+    offset_px: level-0 (x, y) of the file's (0, 0).
     """
     said = {**about, "thresholds": thresholds_json(thresholds), "outline": _OUTLINE[scores.area_of]}
-    write_geojson(
-        path, score_regions(scores, thresholds), class_colours(scores.classes), said, offset_px, identity=source
-    )
+    write_geojson(path, score_regions(scores, thresholds), class_colours(scores.classes), said, offset_px)
 
 
 _OVERLAP = "regions of two classes may overlap where both thresholds are low"
