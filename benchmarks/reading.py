@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -65,9 +64,10 @@ def measure(name: str, path: Path) -> list[Figure]:
 
 
 def _half(path: Path, grid: TileGrid) -> int:
-    """As if the file had no reduced level: only level 0 is left in the header."""
+    """As if the file had no reduced level."""
     with open_slide(path) as slide:
-        slide.header = replace(slide.header, levels=slide.header.levels[:1])
+        reduced = tuple(range(1, len(slide.header.levels)))
+    with open_slide(path, unused_levels=reduced) as slide:
         return _read(slide, grid)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from wsi.errors import InputError, TakenError
 from wsi.files import remove, sync, sync_names
 from wsi.leftovers import remove_leftovers, temporary_for
-from wsi.source import Source
+from wsi.source import Source, file_of
 
 # What `os.replace` answers where a folder that is not empty has the name.
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
@@ -110,10 +110,11 @@ def _folder_for(path: Path) -> Iterator[None]:
 
 def refuse_overwriting(out: Path, source: Source) -> None:
     """Raise InputError where writing `out` would replace or alter the slide that is being read."""
-    if not isinstance(source, Path):
+    file = file_of(source)
+    if not isinstance(file, Path):
         return
-    target, slide = out.resolve(), source.resolve()
-    if target == slide or (out.exists() and out.samefile(source)):
+    target, slide = out.resolve(), file.resolve()
+    if target == slide or (out.exists() and out.samefile(file)):
         raise InputError(f"{out}: is the slide itself; give another name to write to")
     if target in slide.parents:
         raise InputError(f"{out}: the slide {source} lies inside, and would be deleted; give another name to write to")

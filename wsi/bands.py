@@ -25,7 +25,7 @@ from wsi.icc import Icc
 from wsi.memory import keep_freed_memory
 from wsi.readers import cache
 from wsi.slide import Slide, open_slide
-from wsi.source import Source, written_ns
+from wsi.source import Source, file_of, with_file, written_ns
 from wsi.stream import TileBlock, cut_tiles
 from wsi.tilestats import Measures, TileStats
 from wsi.workers import THREADS, Progress, Workers
@@ -52,11 +52,14 @@ class Opened:
     path: Source
     mpp: tuple[float, float] | None
     icc: Icc
+    unused_levels: tuple[int, ...]
 
     @classmethod
     def of(cls, slide: Slide) -> Opened:
         """The same pixels: where a slide.json points to, not the slide.json."""
-        return cls(slide.path.absolute() if isinstance(slide.path, Path) else slide.path, slide.mpp, slide.icc)
+        file = file_of(slide.path)
+        path = with_file(slide.path, file.absolute()) if isinstance(file, Path) else slide.path
+        return cls(path, slide.mpp, slide.icc, slide.unused_levels)
 
 
 @dataclass(frozen=True)
@@ -194,7 +197,7 @@ class _Kept:
         key = opened, written_ns(opened.path)
         with self._lock:
             if key not in self._slides:
-                self._slides[key] = open_slide(opened.path, opened.mpp, opened.icc)
+                self._slides[key] = open_slide(opened.path, opened.mpp, opened.icc, opened.unused_levels)
                 while len(self._slides) > _MOST_KEPT:
                     self._slides.popitem(last=False)
             return self._slides[key]

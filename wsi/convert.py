@@ -17,6 +17,7 @@ from wsi.errors import InputError, SlideError
 from wsi.geometry import Box
 from wsi.memory import keep_freed_memory
 from wsi.slide import Slide
+from wsi.source import file_of
 from wsi.stream import ahead
 from wsi.writers.copying import CopyPlan, copy_pyramid, plan_copy
 from wsi.writers.description import own_text, safe_text
@@ -168,7 +169,8 @@ def _needed_bytes(slide: Slide, options: ConvertOptions, plan: CopyPlan | None) 
         pixels, codec = sum(level.width * level.height for level in plan.missing), plan.built.codec
     if codec == "jpeg" and options.target == "ome-tiff":
         per_px = 1 if (options.quality or 0) <= 90 else 2
-    copied = slide.path.stat().st_size if plan is not None and isinstance(slide.path, Path) else 0
+    file = file_of(slide.path)
+    copied = file.stat().st_size if plan is not None and isinstance(file, Path) else 0
     return int(pixels * per_px) + copied
 
 

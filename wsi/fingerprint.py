@@ -15,7 +15,7 @@ from pathlib import Path
 
 from wsi.readers.parts import parts_of
 from wsi.readers.zarr.levels import fingerprint_of
-from wsi.source import Source, Url
+from wsi.source import Scene, Source, Url, file_of
 
 # Of a slide in one file.
 _END_BYTES, _PIECES, _PIECE_BYTES = 1 << 20, 64, 1 << 16
@@ -50,9 +50,10 @@ def is_still(source: Source, recorded: Identity) -> bool:
 
 def stamp(source: Source) -> str:
     """Size and time of a slide's file, or a digest of those of all its files; "" of an address. Reads nothing."""
-    if isinstance(source, Url):
+    file = file_of(source)
+    if isinstance(file, Url):
         return ""
-    stats = [(name, path.stat()) for name, path in _named_parts(source)]
+    stats = [(name, path.stat()) for name, path in _named_parts(file)]
     entries = [f"{name} {found.st_size} {found.st_mtime_ns}" for name, found in stats]
     if len(stats) == 1:
         return f"{stats[0][1].st_size}:{stats[0][1].st_mtime_ns}"
@@ -63,8 +64,11 @@ def fingerprint(source: Source) -> str:
     """SHA-256 (hex) of a slide's size and of samples of its bytes; of a slide of many files, of all their names too.
 
     The name of the slide itself is no part of it, so that a copy has the same. Of an OME-Zarr behind an address: of
-    its metadata, which change with its shape and not with its pixels. Raises OSError where a file cannot be read.
+    its metadata, which change with its shape and not with its pixels. Of one scene of several: of its file and its
+    number. Raises OSError where a file cannot be read.
     """
+    if isinstance(source, Scene):
+        return hashlib.sha256(f"{fingerprint(source.file)}#{source.number}".encode()).hexdigest()
     if isinstance(source, Url):
         return fingerprint_of(source)
     parts = _named_parts(source)

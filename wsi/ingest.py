@@ -36,7 +36,7 @@ def ingest(
             target = out / "slide.ome.tif"
             made = convert(slide, target, progress=progress)
             notes = info.notes if made.exact else (*info.notes, f"{target.name}: {made.line}")
-            with open_slide(target, slide.mpp, icc) as converted:
+            with open_slide(target, slide.mpp, icc, unused_levels=()) as converted:
                 info = replace(converted.info(source=source), mpp_source=info.mpp_source, notes=notes)
     info.write(out / "slide.json")
     return info

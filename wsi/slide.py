@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +18,24 @@ from wsi.fingerprint import Identity, identity, is_still
 from wsi.fingerprint import fingerprint as fingerprint_of
 from wsi.geometry import MPP_REMEDY, Box, Level
 from wsi.icc import Icc, ToSrgb
-from wsi.readers import Reader, open_reader
+from wsi.levels import level_notes, unlike_the_finest
+from wsi.readers import Header, Reader, open_reader
 from wsi.readers.base import FINEST_CREDIBLE_MPP, NativeTiles
 from wsi.readers.canvas import Canvas, paint
 from wsi.shrink import LARGEST_READ_PX, shrunk
-from wsi.source import Source, Url, source_of
+from wsi.source import Source, Url, file_of, source_of, with_file
+
+# Of slide.json. 2: unused_levels. Format 1 said nothing of itself and is still read.
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
 class SlideInfo:
     """What ingest found. Written as slide.json; the pixels stay where `path` points.
 
+    path, source: as `wsi.source.source_of` reads them; PATH#N is one of several scenes.
     mpp: (x, y) µm per level-0 px, None where unknown; mpp_source: "file", "given" or "unknown".
+    levels: those that are used; unused_levels: the others, see `Slide.unused_levels`; None: not looked at yet.
     icc: "srgb" where the colour profile is applied to what is read, "as-is" where pixels are read as stored.
     fingerprint, stamp: of the *source*, see `wsi.fingerprint`; pixels_fingerprint, pixels_stamp: of slide.ome.tif
     where the source was converted, else "".
@@ -53,28 +59,42 @@ class SlideInfo:
     notes: tuple[str, ...]
     pixels_fingerprint: str = ""
     pixels_stamp: str = ""
+    unused_levels: tuple[int, ...] | None = None
 
     def write(self, path: Path) -> None:
         """Write slide.json: absolute paths, but of what lies beside it the name alone, so that both may be moved."""
         raw = asdict(self)
         for name in ("path", "source"):
-            if isinstance(lies := source_of(raw[name]), Path):
-                lies = lies.absolute()
-                raw[name] = lies.name if lies.parent == path.parent.absolute() else str(lies)
-        write_json(path, raw)
+            source = source_of(raw[name])
+            if isinstance(file := file_of(source), Path):
+                file = file.absolute()
+                beside = file.parent == path.parent.absolute()
+                raw[name] = str(with_file(source, Path(file.name) if beside else file))
+        write_json(path, {"format": _FORMAT, **raw})
 
     @classmethod
     def load(cls, path: Path) -> SlideInfo:
-        """Read slide.json; raises InputError where it is not one."""
+        """Read slide.json; raises InputError where it is not one, or one of a newer Tesela."""
         try:
             raw: dict[str, Any] = json.loads(path.read_text("utf-8"))
+            written = int(raw.pop("format", 1))
+            if written > _FORMAT:
+                raise InputError(
+                    f"{path}: of format {written}, written by a newer Tesela (this one reads up to {_FORMAT}); "
+                    "use that one, or delete it and run again"
+                )
             for name in ("path", "source"):
-                beside = path.parent / raw[name]  # what is absolute stays so
-                raw[name] = str(beside) if beside.exists() else raw[name]
+                beside = source_of(str(path.parent / raw[name]))  # what is absolute stays so
+                file = file_of(beside)
+                raw[name] = str(beside) if isinstance(file, Path) and file.exists() else raw[name]
             raw["levels"] = tuple(Level(**level) for level in raw["levels"])
             raw["mpp"] = tuple(raw["mpp"]) if raw["mpp"] else None
             raw["bounds_offset"], raw["notes"] = tuple(raw["bounds_offset"]), tuple(raw["notes"])
+            unused = raw.get("unused_levels")
+            raw["unused_levels"] = None if unused is None else tuple(unused)
             return cls(**raw)
+        except InputError:
+            raise
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise InputError(f"{path}: not a slide.json that `tesela ingest` wrote ({error})") from error
 
@@ -86,11 +106,11 @@ class SlideInfo:
         """
         pixels, source = source_of(self.path), source_of(self.source)
         converted = self.pixels_fingerprint != ""
-        if isinstance(pixels, Path) and not pixels.exists():
+        if not _is_there(pixels):
             raise SlideError(f"{path}: points to {self.path}, which is gone; delete {path} and run again")
         recorded = [(source, Identity(self.fingerprint, self.stamp))]
         if converted:
-            recorded = recorded if isinstance(source, Url) or source.exists() else []
+            recorded = recorded if _is_there(source) else []
             recorded.append((pixels, Identity(self.pixels_fingerprint, self.pixels_stamp)))
         for lies, known in recorded:
             if not is_still(lies, known):
@@ -110,12 +130,13 @@ class Slide:
         mpp: tuple[float, float] | None = None,
         icc: Icc = "as-is",
         fingerprint: str | None = None,
+        unused_levels: tuple[int, ...] | None = None,
     ) -> None:
         self.path = path
         self._fingerprint = fingerprint
         self._reader = reader
         self._given_mpp = mpp
-        self.header = reader.header
+        self._unused_levels = unused_levels
         self.icc = icc
         profile = reader.header.icc_profile if icc == "srgb" else None
         self._to_srgb = ToSrgb(profile, path.name) if profile else None
@@ -146,12 +167,31 @@ class Slide:
     @property
     def size(self) -> tuple[int, int]:
         """Level-0 (width, height) in px."""
-        return self.header.levels[0].width, self.header.levels[0].height
+        finest = self._reader.header.levels[0]
+        return finest.width, finest.height
 
     @property
     def bounds(self) -> Box:
         """The whole slide."""
         return Box(0, 0, *self.size)
+
+    @property
+    def unused_levels(self) -> tuple[int, ...]:
+        """Levels of the file that are not read, by their number in it: they do not show what level 0 shows.
+
+        Looked at when this or a reduced level is first asked for, which decodes a few patches (`wsi.levels`), unless
+        the slide was opened with them: a slide.json keeps them.
+        """
+        if self._unused_levels is None:
+            self._unused_levels = unlike_the_finest(self._reader)
+        return self._unused_levels
+
+    @cached_property
+    def header(self) -> Header:
+        """What the file says, without the levels that are not used."""
+        header, unused = self._reader.header, self.unused_levels
+        levels = tuple(level for index, level in enumerate(header.levels) if index not in unused)
+        return replace(header, levels=levels, notes=header.notes + level_notes(header.levels, unused))
 
     def require_mpp(self) -> tuple[float, float]:
         """(x, y) µm per level-0 px; raises MppError, with the remedy, where unknown."""
@@ -209,12 +249,12 @@ class Slide:
 
     def native(self, level: int) -> NativeTiles | None:
         """See `Reader.native`."""
-        return self._reader.native(level)
+        return self._reader.native(self._in_file(level))
 
     def native_size(self, downsample: float) -> tuple[float, float] | None:
         """Level-0 px (width, height) of the native tiles that reading at `downsample` decodes; None where unknown."""
         index = self._level_for(downsample)
-        tiles, scale = self.native(index), self.header.levels[index].downsample
+        tiles, scale = self.native(index), self._level(index).downsample
         return None if tiles is None else (tiles.tile_width * scale, tiles.tile_height * scale)
 
     def associated(self) -> dict[str, NDArray[np.uint8]]:
@@ -224,15 +264,25 @@ class Slide:
     def _level_box(self, box: Box, size_px: tuple[int, int]) -> tuple[int, int, int, int, int]:
         """(level, left, top, width, height) in px of the level to read a box from when `size_px` is wanted."""
         index = self._level_for(min(box.width / size_px[0], box.height / size_px[1]))
-        scale = self.header.levels[index].downsample
+        scale = self._level(index).downsample
         left, top = round(box.x / scale), round(box.y / scale)
         width, height = round(box.right / scale) - left, round(box.bottom / scale) - top
         return index, left, top, max(1, width), max(1, height)
 
     def _level_for(self, downsample: float) -> int:
         """The coarsest level that is not coarser than `downsample`; rounding is forgiven by 1 %."""
+        if all(level.downsample > downsample * 1.01 for level in self._reader.header.levels[1:]):
+            return 0  # whatever the reduced levels show
         fine = [i for i, level in enumerate(self.header.levels) if level.downsample <= downsample * 1.01]
         return fine[-1] if fine else 0
+
+    def _level(self, index: int) -> Level:
+        return self.header.levels[index] if index else self._reader.header.levels[0]
+
+    def _in_file(self, index: int) -> int:
+        """A level's number for the reader."""
+        count = len(self._reader.header.levels)
+        return [number for number in range(count) if number not in self.unused_levels][index] if index else 0
 
     def _read_padded(self, index: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         canvas = Canvas.region(width, height)
@@ -246,14 +296,14 @@ class Slide:
         self, index: int, x: int, y: int, width: int, height: int, canvas: Canvas
     ) -> tuple[slice, slice] | None:
         """Fill `canvas` from a level, with white where that has nothing. Returns (rows, cols) of what it has."""
-        level = self.header.levels[index]
+        level = self._level(index)
         x0, x1 = max(x, 0), min(x + width, level.width)
         y0, y1 = max(y, 0), min(y + height, level.height)
         if (x0, y0, x1, y1) != (x, y, x + width, y + height):
             canvas.cells[:] = 255
         if x0 >= x1 or y0 >= y1:
             return None
-        paint(self._reader, index, x0, y0, x1 - x0, y1 - y0, canvas, x0 - x, y0 - y)
+        paint(self._reader, self._in_file(index), x0, y0, x1 - x0, y1 - y0, canvas, x0 - x, y0 - y)
         return slice(y0 - y, y1 - y), slice(x0 - x, x1 - x)
 
     def info(self, source: Source | None = None) -> SlideInfo:
@@ -281,6 +331,7 @@ class Slide:
             notes=header.notes + self._colour_notes(),
             pixels_fingerprint=of_pixels.fingerprint,
             pixels_stamp=of_pixels.stamp,
+            unused_levels=self.unused_levels,
         )
 
     def _colour_notes(self) -> tuple[str, ...]:
@@ -299,13 +350,19 @@ class Slide:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopened, (self.path, self._given_mpp, self.icc, self._fingerprint)
+        return _reopened, (self.path, self._given_mpp, self.icc, self._fingerprint, self._unused_levels)
 
 
-def open_slide(path: Source | str, mpp: tuple[float, float] | float | None = None, icc: Icc | None = None) -> Slide:
-    """Open a slide, or the slide that a slide.json points to. `mpp` overrides what the file says.
+def open_slide(
+    path: Source | str,
+    mpp: tuple[float, float] | float | None = None,
+    icc: Icc | None = None,
+    unused_levels: tuple[int, ...] | None = None,
+) -> Slide:
+    """Open a slide, one scene of a file (PATH#N), or what a slide.json points to. `mpp` overrides what the file says.
 
     icc: "srgb" applies the slide's colour profile to all that is read; None: as slide.json says, else "as-is".
+    unused_levels: see `Slide.unused_levels`; None: as slide.json says, else they are looked at.
 
     Of addresses (https://, s3://, memory://...: what fsspec opens) OME-Zarr is read, and nothing else.
 
@@ -318,10 +375,23 @@ def open_slide(path: Source | str, mpp: tuple[float, float] | float | None = Non
     if isinstance(path, Path) and path.suffix == ".json":
         info = SlideInfo.load(path)
         info.require_unchanged(path)
-        return _reopened(source_of(info.path), given or info.mpp, icc or info.icc, info.fingerprint)
-    return Slide(path, open_reader(path), given, icc or "as-is")
+        unused = info.unused_levels if unused_levels is None else unused_levels
+        return _reopened(source_of(info.path), given or info.mpp, icc or info.icc, info.fingerprint, unused)
+    return Slide(path, open_reader(path), given, icc or "as-is", unused_levels=unused_levels)
 
 
-def _reopened(path: Source, mpp: tuple[float, float] | None, icc: Icc, fingerprint: str | None) -> Slide:
-    """An open slide whose fingerprint is known."""
-    return Slide(path, open_reader(path), mpp, icc, fingerprint)
+def _is_there(source: Source) -> bool:
+    """Of an address it is taken for granted."""
+    file = file_of(source)
+    return isinstance(file, Url) or file.exists()
+
+
+def _reopened(
+    path: Source,
+    mpp: tuple[float, float] | None,
+    icc: Icc,
+    fingerprint: str | None,
+    unused_levels: tuple[int, ...] | None,
+) -> Slide:
+    """An open slide of which more is known than its file says."""
+    return Slide(path, open_reader(path), mpp, icc, fingerprint, unused_levels)

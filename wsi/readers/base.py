@@ -83,10 +83,10 @@ class Reader(Protocol):
     header: Header
 
     @classmethod
-    def open(cls, path: Path) -> Reader | None:
-        """The reader on `path`; None where the format is not this reader's.
+    def open(cls, path: Path, scene: int = 0) -> Reader | None:
+        """The reader on a scene of `path` (`wsi.source.Scene`); None where the format is not this reader's.
 
-        Raises SlideError where the format is this reader's but the file is damaged.
+        Raises SlideError where the format is this reader's but the file is damaged or has no such scene.
         """
         ...
 

@@ -21,6 +21,7 @@ from wsi.readers.base import (
     Header,
     NativeTiles,
 )
+from wsi.readers.scenes import check_scene
 
 # One bounded cache for all handles of the process: a cache per handle grows with the number of open slides.
 _CACHE = openslide.OpenSlideCache(64 * 1024 * 1024)
@@ -39,11 +40,12 @@ class OpenSlideReader:
         self.header = _header(slide)
 
     @classmethod
-    def open(cls, path: Path) -> OpenSlideReader | None:
-        """See `Reader.open`."""
+    def open(cls, path: Path, scene: int = 0) -> OpenSlideReader | None:
+        """See `Reader.open`. OpenSlide lays several scanned areas on one canvas: there is one scene."""
         try:
             if openslide.OpenSlide.detect_format(path) is None:
                 return None
+            check_scene(path, scene, 1)
             slide = openslide.OpenSlide(path)
         except openslide.OpenSlideError as error:
             raise SlideError(f"{path}: OpenSlide cannot open it ({_one_line(error)})") from error
@@ -113,9 +115,15 @@ def _header(slide: openslide.OpenSlide) -> Header:
         objective_power=power,
         bounds_offset=offset,
         icc_profile=rgb_profile(profile),
-        notes=notes + profile_notes(profile) + damaged,
+        notes=_area_notes(slide) + notes + profile_notes(profile) + damaged,
         description=properties.get(openslide.PROPERTY_NAME_COMMENT, ""),
     )
+
+
+def _area_notes(slide: openslide.OpenSlide) -> tuple[str, ...]:
+    """For people: that several scanned areas (of SCN, BIF, CZI, MRXS...) are shown together."""
+    areas = sum(name.startswith("openslide.region[") and name.endswith("].x") for name in slide.properties)
+    return (f"{areas} scanned areas, shown together where they lie on the glass",) if areas > 1 else ()
 
 
 def _profile(slide: openslide.OpenSlide) -> tuple[bytes | None, tuple[str, ...]]:

@@ -16,6 +16,7 @@ from wsi.readers.base import MAX_SLIDE_SIDE_PX, MAX_STRIP_PX, MAX_TILE_PX, Heade
 from wsi.readers.declared import declared_size, held_whole, kind_of
 from wsi.readers.picture.decode import decode, pixel_notes, unsupported
 from wsi.readers.picture.meta import about
+from wsi.readers.scenes import check_scene
 from wsi.readers.streamed import StreamedPicture
 
 # Up to here a picture is decoded once and held: 192 MB of RGB. Above, JPEG and PNG are decoded row by row.
@@ -44,7 +45,7 @@ class PictureReader:
         self._streamed = StreamedPicture(path, level.width, level.height) if large else None
 
     @classmethod
-    def open(cls, path: Path) -> PictureReader | None:
+    def open(cls, path: Path, scene: int = 0) -> PictureReader | None:
         """See `Reader.open`."""
         if not path.is_file():
             return None
@@ -52,6 +53,7 @@ class PictureReader:
             kind = kind_of(stream.read(16))
             if kind is None:
                 return None
+            check_scene(path, scene, 1)
             if path.suffix.lower() == ".mrxs":
                 raise SlideError(f"{path}: a MIRAX slide without its folder {path.stem}; copy that beside it")
             with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import operator
 import os
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import tifffile
-from tifffile import PHOTOMETRIC
 
 from wsi.errors import SlideError
-from wsi.geometry import downsample_of
 from wsi.readers.base import LARGEST_ASSOCIATED_PX, MAX_LEVELS, MAX_SLIDE_SIDE_PX, MAX_STRIP_PX, MAX_TILE_PX
+from wsi.readers.scenes import check_scene, scene_notes
 from wsi.readers.tiff.decode import is_streamed, tile_size
 from wsi.readers.tiff.ome import ome_images
 from wsi.readers.tiff.pixels import unsupported
+from wsi.readers.tiff.scenes import APERIO_NAMES, area_px, images_of, is_transparency, levels_of, name_of
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # A slide has a dozen; stacks of depths and times have more, and are refused by name where they are fewer than this.
@@ -64,64 +63,24 @@ def _chain(stream: BinaryIO) -> Iterator[int]:
         return  # a chain that leads out of the file ends there, as libtiff and tifffile have it
 
 
-def level_pages(path: Path, tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
-    """The largest page and its reduced copies, finest first: pages of the chain and SubIFDs alike.
+def level_pages(path: Path, tiff: tifffile.TiffFile, scene: int) -> tuple[list[tifffile.TiffPage], tuple[str, ...]]:
+    """The pages of a scene, finest first, and what people are told of the other scenes.
 
-    Label, macro and thumbnail images differ in shape, or are striped where the slide is tiled. Raises SlideError
-    where sizes are beyond what a slide can have, or where the picture is spread over several pages.
+    Raises SlideError where there is no such scene, sizes are beyond what a slide can have, or the picture is spread
+    over several pages.
     """
+    scenes = images_of(tiff)
+    check_scene(path, scene, len(scenes))
+    first = scenes[scene]
     # Philips pads reduced levels to whole tiles; tifffile takes that off.
-    levels = [level.keyframe for level in tiff.series[0].levels] if tiff.is_philips else _levels(tiff)
+    levels = [level.keyframe for level in tiff.series[0].levels] if tiff.is_philips else levels_of(tiff, first, scenes)
     if len(levels) > MAX_LEVELS:
         raise SlideError(f"{path}: {len(levels)} levels, over the limit of {MAX_LEVELS}; the header is damaged")
-    _check_planes(path, tiff, levels[0])
+    _check_planes(path, tiff, first, scenes)
     for page in levels:
         _check_size(path, page)
-    return levels
-
-
-def _levels(tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
-    chain = [page.aspage() for page in tiff.pages]
-    # Almost always the first. Some writers put a thumbnail before it.
-    first = max(chain, key=lambda page: (_area_px(page), page.is_tiled))
-    if not first.is_tiled:
-        return [first]
-    reduced = [page.aspage() for page in first.pages] if first.pages else []
-    images = ome_images(tiff)
-    levels = [first]
-    for page in sorted([*reduced, *chain], key=lambda page: -int(page.imagewidth)):
-        smaller = page.imagewidth < levels[-1].imagewidth and page.is_tiled and _reduces(page, first)
-        said = page.is_subifd or _is_said_to_be_reduced(tiff, page, images)
-        if smaller and said and page.samplesperpixel == first.samplesperpixel and not unsupported(page):
-            levels.append(page)
-    return levels
-
-
-def _is_said_to_be_reduced(tiff: tifffile.TiffFile, page: tifffile.TiffPage, images: Mapping[int, object]) -> bool:
-    """A page of the chain is a level: its tag says so, or in Aperio's files nothing says otherwise.
-
-    Its shape alone does not make it one: a label, a macro or a map of probabilities may have the slide's shape too.
-    """
-    if page.index in images or is_transparency(page):
-        return False
-    if tiff.is_svs:
-        return _name_in(page.description) is None and int(page.subfiletype) not in _APERIO_NAMES
-    return bool(page.is_reduced)
-
-
-def _area_px(page: tifffile.TiffPage) -> int:
-    """Raises TypeError where a side is no number: a damaged one may be text, and text times a number is long."""
-    return operator.index(page.imagewidth) * operator.index(page.imagelength)
-
-
-def _reduces(page: tifffile.TiffPage, first: tifffile.TiffPage) -> bool:
-    """The page shows the same as the first: it has its shape, within rounding."""
-    size, small = (int(first.imagewidth), int(first.imagelength)), (int(page.imagewidth), int(page.imagelength))
-    if min(small) < 1:
-        return False
-    scale = downsample_of(size, small)
-    ratios = (size[0] / small[0], size[1] / small[1])
-    return max(abs(ratio - scale) / scale for ratio in ratios) < 0.02 or float(scale).is_integer()
+    sizes = [(int(page.imagewidth), int(page.imagelength)) for page in scenes]
+    return levels, scene_notes(path, scene, sizes)
 
 
 def named_pages(tiff: tifffile.TiffFile, levels: list[tifffile.TiffPage]) -> dict[str, int]:
@@ -133,39 +92,28 @@ def named_pages(tiff: tifffile.TiffFile, levels: list[tifffile.TiffPage]) -> dic
     images = ome_images(tiff)
     found: dict[str, int] = {}
     for page in (page.aspage() for page in tiff.pages):
-        if page.offset in own or not 0 < _area_px(page) <= LARGEST_ASSOCIATED_PX or unsupported(page):
+        if page.offset in own or not 0 < area_px(page) <= LARGEST_ASSOCIATED_PX or unsupported(page):
             continue
-        image = images.get(int(page.index))
-        name = _name_in(f"{page.description[:300]} {page.tags.valueof('PageName') or ''} {image.name if image else ''}")
+        name = name_of(page, images)
         if name is None and tiff.is_svs and not page.is_tiled:
-            name = _APERIO_NAMES.get(int(page.subfiletype), "thumbnail")
+            name = APERIO_NAMES.get(int(page.subfiletype), "thumbnail")
         if name is not None:
             found.setdefault(name, int(page.index))
     return found
 
 
-# Of NewSubfileType, as Aperio uses it.
-_APERIO_NAMES = {1: "label", 9: "macro"}
-
-
-def _name_in(words: str) -> str | None:
-    return next((name for name in ("label", "macro", "thumbnail") if name in words.lower()), None)
-
-
-def _check_planes(path: Path, tiff: tifffile.TiffFile, first: tifffile.TiffPage) -> None:
+def _check_planes(
+    path: Path, tiff: tifffile.TiffFile, first: tifffile.TiffPage, scenes: list[tifffile.TiffPage]
+) -> None:
     """Raise SlideError where the picture is spread over several pages: shown alone, the first would look right."""
+    own = {page.offset for page in scenes}
     pages = [page.aspage() for page in tiff.pages]
-    same = sum(page.shape == first.shape and not is_transparency(page) for page in pages)
-    if same > 1:
+    planes = sum(page.shape == first.shape and page.offset not in own and not is_transparency(page) for page in pages)
+    if planes:
         raise SlideError(
-            f"{path}: {same} pages of {first.imagewidth} × {first.imagelength} px (channels, depths or times), "
+            f"{path}: {planes + 1} pages of {first.imagewidth} × {first.imagelength} px (channels, depths or times), "
             "not one colour picture; write one RGB plane to a file of its own"
         )
-
-
-def is_transparency(page: tifffile.TiffPage) -> bool:
-    """The page says which pixels of another are transparent."""
-    return bool(page.is_mask) or page.photometric == PHOTOMETRIC.MASK
 
 
 def mask_notes(tiff: tifffile.TiffFile) -> tuple[str, ...]:

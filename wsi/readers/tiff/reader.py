@@ -81,7 +81,7 @@ class TiffReader:
         self._file = os.open(path, os.O_RDONLY)
 
     @classmethod
-    def open(cls, path: Path) -> TiffReader | None:
+    def open(cls, path: Path, scene: int = 0) -> TiffReader | None:
         """See `Reader.open`. NDPI, SCN, BIF and Trestle files are left to OpenSlide."""
         if not path.is_file():
             return None
@@ -91,7 +91,7 @@ class TiffReader:
         check_chain(path)
         try:
             with tifffile.TiffFile(path) as tiff:
-                return cls._parse(path, tiff)
+                return cls._parse(path, tiff, scene)
         except SlideError:
             raise
         except _DAMAGED as error:
@@ -100,7 +100,7 @@ class TiffReader:
             ) from error
 
     @classmethod
-    def _parse(cls, path: Path, tiff: tifffile.TiffFile) -> TiffReader | None:
+    def _parse(cls, path: Path, tiff: tifffile.TiffFile, scene: int) -> TiffReader | None:
         # Pages are looked through for levels, masks and labels: without this, tifffile parses them anew each time.
         tiff.pages.cache = True
         if len(tiff.pages) == 0:
@@ -108,7 +108,7 @@ class TiffReader:
         # Their tiles overlap, or lie in an order of their own: read as a plain TIFF they would look nearly right.
         if tiff.is_ndpi or tiff.is_scn or tiff.is_bif or tiff.pages.first.software.startswith("MedScan"):
             return None
-        pages = level_pages(path, tiff)
+        pages, others = level_pages(path, tiff, scene)
         first = pages[0]
         reason = unsupported(first)
         if reason is not None:
@@ -126,7 +126,7 @@ class TiffReader:
             objective_power=objective_power_of(tiff, first),
             icc_profile=rgb_profile(icc),
             random_access=bool(first.is_tiled) and planes[0].tile_width * planes[0].tile_height <= MAX_RANDOM_TILE_PX,
-            notes=(*notes, *pixel_notes(first), *profile_notes(icc), *mask_notes(tiff)),
+            notes=(*others, *notes, *pixel_notes(first), *profile_notes(icc), *mask_notes(tiff)),
             description=str(first.description),
             lossless=first.compression in _LOSSLESS,
         )

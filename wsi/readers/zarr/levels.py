@@ -15,10 +15,12 @@ from zarr.core.array import AsyncArray
 from wsi.errors import SlideError
 from wsi.geometry import Level, downsample_of
 from wsi.readers.base import MAX_SLIDE_SIDE_PX, MAX_TILE_PX
+from wsi.readers.scenes import check_scene, scene_notes
 from wsi.readers.zarr.channels import rgb_order
-from wsi.readers.zarr.ngff import Multiscale, image_group, multiscale_of
+from wsi.readers.zarr.ngff import Multiscale, multiscale_of
+from wsi.readers.zarr.scenes import scenes_of
 from wsi.readers.zarr.store import open_group
-from wsi.source import Source
+from wsi.source import File
 
 Array = zarr.Array[Any]
 
@@ -68,29 +70,23 @@ class ZarrImage:
         return _type_of(self.planes[0].array) == np.uint16
 
 
-def open_image(source: Source) -> ZarrImage:
-    """Open the image at `source`; raises SlideError where it is none that can be shown as RGB."""
+def open_image(source: File, scene: int = 0) -> ZarrImage:
+    """Open a scene of `source`; raises SlideError where it is none that can be shown as RGB, or is not there."""
     group = open_group(source)
-    attributes = dict(group.attrs)
-    series = dict(group["OME"].attrs) if "OME" in group else {}
-    inner = image_group(attributes, series)
-    if inner is not None:
-        found = group[inner]
-        if not isinstance(found, zarr.Group):
-            raise SlideError(f"{source}: its image {inner!r} is no Zarr group; the file is damaged")
-        attributes, image = dict(found.attrs), found
-    else:
-        image = group
-    multiscale = multiscale_of(attributes, str(source))
+    scenes = scenes_of(group, source)
+    check_scene(source, scene, len(scenes))
+    image = scenes[scene].group
+    others = scene_notes(source, scene, [each.size for each in scenes])
+    multiscale = multiscale_of(dict(image.attrs), str(source), scenes[scene].number)
     arrays = [_array(image, path, multiscale.axes, str(source)) for path in multiscale.paths]
     order = sorted(range(len(arrays)), key=lambda i: -math.prod(_size(multiscale.axes, arrays[i])))
     rgb, said = rgb_order(multiscale.omero, _channels(multiscale.axes, arrays[order[0]]), str(source))
-    notes = multiscale.notes + _notes(multiscale, arrays[order[0]], resorted=order != sorted(order)) + said
+    notes = others + _notes(multiscale, arrays[order[0]], resorted=order != sorted(order)) + said
     planes = _planes(multiscale.axes, [arrays[i] for i in order])
     return ZarrImage(group, multiscale, planes, rgb, multiscale.mpp[order[0]], notes)
 
 
-def fingerprint_of(source: Source) -> str:
+def fingerprint_of(source: File) -> str:
     """SHA-256 (hex) of an image's metadata: attributes, and every level's shape, chunks and codecs. Not of pixels."""
     image = open_image(source)
     # By the levels' names and not by listing what is there: a web server need not list anything.

@@ -51,30 +51,36 @@ class Multiscale:
     brightest: float | None
     omero: Any
     name: str
-    notes: tuple[str, ...]
 
 
-def image_group(attributes: dict[str, Any], series: dict[str, Any]) -> str | None:
-    """Path of the first image in a bioformats2raw layout; None where the group itself is the image.
-
-    series: attributes of the group "OME" beside it, which may list the images.
-    """
+def is_collection(attributes: dict[str, Any]) -> bool:
+    """The group holds images in the layout of bioformats2raw, and is none itself."""
     ome = _ome(attributes)
-    if "multiscales" in ome or ome.get("bioformats2raw.layout", attributes.get("bioformats2raw.layout")) is None:
-        return None
-    listed = _ome(series).get("series")
-    return str(listed[0]) if isinstance(listed, list) and listed else "0"
+    layout = ome.get("bioformats2raw.layout", attributes.get("bioformats2raw.layout"))
+    return "multiscales" not in ome and layout is not None
 
 
-def multiscale_of(attributes: dict[str, Any], where: str) -> Multiscale:
-    """The first image that a group's attributes describe. Raises SlideError where there is none, or none for us."""
+def listed_series(attributes: dict[str, Any]) -> list[str]:
+    """Paths of the images of a collection, as the attributes of its group "OME" list them; empty where they do not."""
+    listed = _ome(attributes).get("series")
+    return [str(path) for path in listed] if isinstance(listed, list) else []
+
+
+def image_count(attributes: dict[str, Any]) -> int:
+    """How many images a group's attributes describe; 1 also where that is for `multiscale_of` to refuse."""
+    listed = _ome(attributes).get("multiscales")
+    return max(1, len(listed)) if isinstance(listed, list) else 1
+
+
+def multiscale_of(attributes: dict[str, Any], where: str, number: int = 0) -> Multiscale:
+    """An image that a group's attributes describe. Raises SlideError where there is none, or none for us."""
     ome = _ome(attributes)
     if "plate" in ome or "well" in ome:
         raise SlideError(f"{where}: a plate of many images; give one of them, such as {where}/A/1/0")
     listed = ome.get("multiscales")
-    if not isinstance(listed, list) or not listed or not isinstance(listed[0], dict):
+    if not isinstance(listed, list) or not listed or not isinstance(listed[number], dict):
         raise SlideError(f"{where}: a Zarr group without OME 'multiscales' in it; give the group of one image")
-    found = listed[0]
+    found = listed[number]
     version = str(ome.get("version", found.get("version", _VERSIONS[0])))
     if not version.startswith(_VERSIONS):
         raise SlideError(
@@ -95,7 +101,6 @@ def multiscale_of(attributes: dict[str, Any], where: str) -> Multiscale:
         brightest=_brightest(omero),
         omero=omero,
         name=str(found.get("name") or ""),
-        notes=(f"the first of {len(listed)} images in this group",) if len(listed) > 1 else (),
     )
 
 

@@ -18,7 +18,7 @@ from wsi.readers.zarr.levels import Array, ZarrImage, full_scale, open_image
 from wsi.readers.zarr.ngff import credible_mpp
 from wsi.readers.zarr.own import own_facts, own_pictures
 from wsi.readers.zarr.store import is_zarr
-from wsi.source import Source
+from wsi.source import File
 
 _serial = itertools.count()
 
@@ -33,10 +33,10 @@ class ZarrReader:
 
     name = "ome-zarr"
 
-    def __init__(self, source: Source) -> None:
-        self._source = source
+    def __init__(self, source: File, scene: int = 0) -> None:
+        self._source, self._scene = source, scene
         self._serial = next(_serial)
-        self._image, self._process = open_image(source), os.getpid()
+        self._image, self._process = open_image(source, scene), os.getpid()
         image = self._image
         mpp, why = credible_mpp(image.mpp)
         self._order = "".join(axis for axis in image.multiscale.axes if axis in "xyc")
@@ -54,12 +54,12 @@ class ZarrReader:
         )
 
     @classmethod
-    def open(cls, path: Source) -> ZarrReader | None:
+    def open(cls, path: File, scene: int = 0) -> ZarrReader | None:
         """See `Reader.open`; also takes a Url."""
         if not is_zarr(path):
             return None
         try:
-            return cls(path)
+            return cls(path, scene)
         except SlideError:
             raise
         # Zarr, fsspec and what damaged metadata lead to here raise many kinds: key, index, attribute, value errors.
@@ -146,7 +146,7 @@ class ZarrReader:
     def _opened(self) -> ZarrImage:
         """The image; opened anew in a forked process, whose parent's connections and event loop are not its own."""
         if self._process != os.getpid():
-            self._image, self._process = open_image(self._source), os.getpid()
+            self._image, self._process = open_image(self._source, self._scene), os.getpid()
         return self._image
 
     def native(self, level: int) -> NativeTiles | None:  # noqa: ARG002 - the protocol's signature

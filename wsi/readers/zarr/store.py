@@ -13,7 +13,7 @@ from zarr.storage import FsspecStore, LocalStore, ZipStore
 
 from wsi.errors import SlideError
 from wsi.readers.zarr.zstd import limit_zstd
-from wsi.source import Source, Url
+from wsi.source import File, Url
 
 limit_zstd()
 _MARKS = ("zarr.json", ".zgroup")
@@ -35,7 +35,7 @@ class BoundedStore(LocalStore):
         return await super().get(key, prototype, byte_range)
 
 
-def is_zarr(source: Source) -> bool:
+def is_zarr(source: File) -> bool:
     """Whether to look for a Zarr group there. Of addresses nothing else is read, so they always count as one."""
     if isinstance(source, Url):
         return True
@@ -44,7 +44,7 @@ def is_zarr(source: Source) -> bool:
     return source.suffix.lower() in (".zip", ".ozx") and source.is_file()
 
 
-def open_group(source: Source) -> zarr.Group:
+def open_group(source: File) -> zarr.Group:
     """The Zarr group at `source`, read-only. Raises SlideError where there is none or its driver is missing."""
     if isinstance(source, Path):
         return zarr.open_group(ZipStore(source) if source.is_file() else BoundedStore(source, read_only=True), mode="r")
