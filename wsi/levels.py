@@ -1,12 +1,13 @@
 """Are a slide's reduced levels what level 0 shows? A few patches of each are held against the next finer level.
 
-Files exist whose reduced levels are black, of another slide, shifted or mirrored: tissue found on such a level is wrong.
+Files exist whose reduced levels are black, of another slide, shifted or mirrored: tissue found there is wrong.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import product
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -20,10 +21,10 @@ Pixels = NDArray[np.uint8]
 Place = tuple[float, float]
 
 # Patches are this wide on the coarser level, or less where more than so many px of the finer one would be decoded.
-_PATCH_PX, _LARGEST_PX = 64, 1024
+_PATCH_PX, _LARGEST_PX = 48, 1024
 _PATCHES = 4
 # A level up to here is looked at whole to find where something is, of a larger one a lattice of patches.
-_WHOLE_PX, _LATTICE = 1 << 21, 8
+_WHOLE_PX, _LATTICE = 1 << 20, 6
 # Standard deviation in grey levels below which a patch has nothing to be recognised by: glass has 1 to 3.
 _CONTRAST = 6.0
 # Writers halve by mean, by picking pixels or with sharpening, and differ in where a level's first pixel lies: over the
@@ -31,7 +32,7 @@ _CONTRAST = 6.0
 # 0.4 or less.
 _SHIFT_PX, _FOUND_PX, _ALIKE, _BETTER = 2, 10, 0.5, 0.1
 # Mean colour of a patch, in grey levels: lossy codecs and sharpening change it by 5 at most.
-_COLOUR_OFF = 40.0
+_COLOUR_OFF = 20.0
 
 
 def unlike_the_finest(reader: Reader) -> tuple[int, ...]:
@@ -42,10 +43,10 @@ def unlike_the_finest(reader: Reader) -> tuple[int, ...]:
     """
     wrong: set[int] = set()
     count = len(reader.header.levels)
-    for guide in reversed(range(1, count)):
-        if guide in wrong:
+    for guide in reversed(range(count)):
+        places = [] if guide in wrong or count == 1 else _places(reader, guide)
+        if not places:
             continue
-        places = _places(reader, guide)
         for level in range(1, count):
             finer = max(number for number in range(level) if number not in wrong)
             if level not in wrong and _differs(reader, level, finer, places):
@@ -64,33 +65,58 @@ def level_notes(levels: Sequence[Level], unused: Sequence[int]) -> tuple[str, ..
 
 
 def _places(reader: Reader, guide: int) -> list[Place]:
-    """Where a level has most contrast: tissue's edges, nuclei, pen."""
+    """Where a level shows much: an edge, and places within tissue, in different fields of a lattice. Empty: nowhere.
+
+    An edge alone does not tell a round section from its mirror image.
+    """
     level = reader.header.levels[guide]
-    found: list[tuple[float, Place]] = []
-    for x, y, width, height in _looked_at(level):
-        contrast = _local_contrast(_grey(reader.read_level(guide, x, y, width, height)))
-        row, column = np.unravel_index(int(contrast.argmax()), contrast.shape)
-        place = ((x + int(column) + 0.5) / level.width, (y + int(row) + 0.5) / level.height)
-        found.append((float(contrast.max()), place))
-    return [place for _, place in sorted(found, reverse=True)[:_PATCHES]]
-
-
-def _looked_at(level: Level) -> Iterator[tuple[int, int, int, int]]:
-    """(x, y, width, height) px of the fields of a lattice: side by side on a small level, patches of a large one."""
-    small = level.width * level.height <= _WHOLE_PX
-    width, height = -(-level.width // _LATTICE), -(-level.height // _LATTICE)
-    for row, column in product(range(_LATTICE), range(_LATTICE)):
-        x, y = column * width, row * height
-        if small:
-            field = x, y, min(width, level.width - x), min(height, level.height - y)
+    whole = level.width * level.height <= _WHOLE_PX
+    contrasts = _local_contrast(reader.read_level(guide, 0, 0, level.width, level.height)) if whole else None
+    fields: list[_Field] = []
+    for x, y, width, height in _lattice(level):
+        if contrasts is None:
+            x, y = x + max(0, width - _PATCH_PX) // 2, y + max(0, height - _PATCH_PX) // 2
+            pixels = reader.read_level(guide, x, y, min(width, _PATCH_PX), min(height, _PATCH_PX))
+            fields.append(_Field.of(_local_contrast(pixels), x, y))
         else:
-            field = x + (width - _PATCH_PX) // 2, y + (height - _PATCH_PX) // 2, _PATCH_PX, _PATCH_PX
-        if min(field[2:]) > 0 and x + field[2] <= level.width and field[1] + field[3] <= level.height:
-            yield field
+            fields.append(_Field.of(contrasts[y : y + height, x : x + width], x, y))
+        if contrasts is None and sum(field.usual >= _CONTRAST for field in fields) >= _PATCHES:
+            break
+    shown = [field for field in fields if field.most >= _CONTRAST]
+    edges = sorted(shown, key=lambda field: -field.most)[:1]
+    within = sorted((field for field in shown if field not in edges), key=lambda field: -field.usual)
+    return [((f.x + 0.5) / level.width, (f.y + 0.5) / level.height) for f in (edges + within)[:_PATCHES]]
 
 
-def _local_contrast(grey: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(h, w) standard deviation around each pixel."""
+class _Field(NamedTuple):
+    """The largest local contrast of a field, the usual one, and (x, y) px of the former."""
+
+    most: float
+    usual: float
+    x: int
+    y: int
+
+    @classmethod
+    def of(cls, contrast: NDArray[np.float32], left: int, top: int) -> _Field:
+        row, column = np.unravel_index(int(contrast.argmax()), contrast.shape)
+        most, usual = float(contrast[row, column]), float(np.median(contrast))
+        return cls(most, usual, left + int(column), top + int(row))
+
+
+def _lattice(level: Level) -> list[tuple[int, int, int, int]]:
+    """(x, y, width, height) px of the fields of a lattice over a level, from its middle outwards."""
+    width, height = -(-level.width // _LATTICE), -(-level.height // _LATTICE)
+    fields = [
+        (x, y, min(width, level.width - x), min(height, level.height - y))
+        for y, x in product(range(0, level.height, height), range(0, level.width, width))
+    ]
+    middle = level.width / 2, level.height / 2
+    return sorted(fields, key=lambda f: abs(f[0] + f[2] / 2 - middle[0]) + abs(f[1] + f[3] / 2 - middle[1]))
+
+
+def _local_contrast(pixels: Pixels) -> NDArray[np.float32]:
+    """(h, w) standard deviation around each pixel, in grey levels."""
+    grey = _grey(pixels)
     mean, square = cv2.blur(grey, (5, 5)), cv2.blur(grey * grey, (5, 5))
     return np.asarray(np.sqrt(np.maximum(square - mean * mean, 0)), np.float32)
 
@@ -125,10 +151,11 @@ def _patches(reader: Reader, level: int, finer: int, place: Place) -> tuple[Pixe
 
 def _alike(fine: NDArray[np.float32], coarse: NDArray[np.float32]) -> bool | None:
     """Whether two patches show the same in the same place; None where there is nothing to recognise."""
-    if fine.std() < _CONTRAST and coarse.std() < 2 * _CONTRAST:
-        return None
     margin = min(_FOUND_PX, len(coarse) // 4)
-    inner = coarse[margin : len(coarse) - margin, margin : len(coarse) - margin]
+    inside = slice(margin, len(coarse) - margin)
+    inner = coarse[inside, inside]
+    if fine[inside, inside].std() < _CONTRAST and inner.std() < 2 * _CONTRAST:
+        return None
     if inner.std() < 1:
         return False
     scores = cv2.matchTemplate(fine, inner, cv2.TM_CCOEFF_NORMED)
