@@ -27,13 +27,14 @@ def ingest(
     slide cannot be read and MppError where its mpp is unknown.
     """
     out.mkdir(parents=True, exist_ok=True)
-    with open_slide(source, mpp) as slide, open_slide(source, mpp, icc) as seen:
-        slide.require_mpp()
+    with open_slide(source, mpp, icc) as seen:
+        seen.require_mpp()
         # One pixel block is decoded here, so that a damaged codec stream fails now and not in an hour.
-        seen.read(Box(0, 0, min(256, slide.size[0]), min(256, slide.size[1])))
+        seen.read(Box(0, 0, min(256, seen.size[0]), min(256, seen.size[1])))
         info = seen.info()
-        if not slide.header.random_access:
-            target = out / "slide.ome.tif"
+    if not info.random_access:
+        target = out / "slide.ome.tif"
+        with open_slide(source, mpp, unused_levels=info.unused_levels) as slide:  # pixels are kept as they are stored
             made = convert(slide, target, progress=progress)
             notes = info.notes if made.exact else (*info.notes, f"{target.name}: {made.line}")
             with open_slide(target, slide.mpp, icc, unused_levels=()) as converted:

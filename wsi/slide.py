@@ -341,6 +341,8 @@ class Slide:
 
     def close(self) -> None:
         """Release file handles."""
+        if self._unused_levels is None:
+            self.header = self._reader.header  # what the file says stays known; its levels cannot be looked at any more
         self._reader.close()
 
     def __enter__(self) -> Slide:

@@ -25,6 +25,11 @@ def rgb_of(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return over_white(samples) if count == 4 else np.ascontiguousarray(samples)
 
 
+def without_alpha(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(h, w, 1 or 3) of what `rgb_of` takes, which may have alpha."""
+    return samples[..., : (samples.shape[2] - 1) // 2 * 2 + 1]
+
+
 def rgb_of_planes(planes: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The same of (n, h, w) channels. By OpenCV: five times as fast as numpy's transposed copy."""
     if len(planes) == 3:

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi.errors import SlideError
-from wsi.readers.samples import depth_lut, rgb_of, rgb_of_cmyk
+from wsi.readers.samples import depth_lut, rgb_of, rgb_of_cmyk, without_alpha
+from wsi.readers.values import ALL_BITS, Values
 
 if TYPE_CHECKING:
     import pyvips
@@ -34,11 +35,13 @@ class StreamedPicture:
     of which it holds a strip in its compressed form.
     """
 
-    def __init__(self, path: Path, width: int, height: int, full_scale: int = 65_535) -> None:
-        """full_scale: the value of full intensity where samples have 16 bits."""
+    def __init__(
+        self, path: Path, width: int, height: int, full_scale: int = ALL_BITS, *, ignores_alpha: bool = False
+    ) -> None:
+        """full_scale: the value of full intensity where samples have 16 bits. ignores_alpha: alpha is not applied."""
         self._path = path
         self._size = width, height
-        self._full_scale = full_scale
+        self._full_scale, self._ignores_alpha = full_scale, ignores_alpha
         self._strips: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
         self._image: pyvips.Image | None = None
         self._region: pyvips.Region | None = None
@@ -77,7 +80,7 @@ class StreamedPicture:
                 f"{self._path}: rows {top} to {top + count} cannot be decoded ({_one_line(error)}); "
                 "the file is damaged, copy it again from its source"
             ) from error
-        strip = _rgb(raw, self._image, count, self._full_scale)
+        strip = self._rgb(raw, self._image, count)
         self._next = index + 1
         self._strips[index] = strip
         while len(self._strips) * strip.nbytes > _KEPT_BYTES and len(self._strips) > 1:
@@ -99,6 +102,16 @@ class StreamedPicture:
             )
         return image, pyvips.Region.new(image)
 
+    def _rgb(self, raw: bytes, image: pyvips.Image, rows: int) -> NDArray[np.uint8]:
+        shape = rows, image.width, image.bands
+        if image.format == "uchar":
+            eight = np.frombuffer(raw, np.uint8).reshape(shape)
+        else:
+            eight = depth_lut(self._full_scale)[np.frombuffer(raw, np.uint16).reshape(shape)]
+        if image.interpretation == "cmyk":
+            return rgb_of_cmyk(eight)
+        return rgb_of(without_alpha(eight) if self._ignores_alpha else eight)
+
     def close(self) -> None:
         """Let go of the file and of the rows held."""
         with _using_libvips:
@@ -106,13 +119,25 @@ class StreamedPicture:
             self._strips.clear()
 
 
-def _rgb(raw: bytes, image: pyvips.Image, rows: int, full_scale: int) -> NDArray[np.uint8]:
-    shape = rows, image.width, image.bands
-    if image.format == "uchar":
-        eight = np.frombuffer(raw, np.uint8).reshape(shape)
-    else:
-        eight = depth_lut(full_scale)[np.frombuffer(raw, np.uint16).reshape(shape)]
-    return rgb_of_cmyk(eight) if image.interpretation == "cmyk" else rgb_of(eight)
+def streamed_values(path: Path) -> Values:
+    """The largest values of a whole picture, colours first; all of it is decoded, a few rows at a time.
+
+    Raises SlideError where it is damaged.
+    """
+    import pyvips
+
+    with _using_libvips:
+        try:
+            image = pyvips.Image.new_from_file(str(path), access="sequential", **_options(path))
+            # One pass over all channels: each row of the table is a channel, its column 1 the largest value.
+            table = image.stats()
+            largest = [int(table.getpoint(1, channel + 1)[0]) for channel in range(image.bands)]
+        except pyvips.Error as error:
+            what = f"{path}: cannot be decoded ({_one_line(error)})"
+            raise SlideError(f"{what}; copy it again from its source") from error
+    if image.interpretation == "cmyk" or len(largest) not in (2, 4):
+        return Values(max(largest), None)
+    return Values(max(largest[:-1]), largest[-1])
 
 
 def _options(path: Path) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from wsi.errors import SlideError
 from wsi.readers.declared import Bytes, boxes, jxl_depth, samples_of
 from wsi.readers.picture.meta import opened
-from wsi.readers.samples import depth_lut, rgb_of
+from wsi.readers.samples import depth_lut, rgb_of, without_alpha
 from wsi.readers.streamed import StreamedPicture
+from wsi.readers.values import Values, alpha_notes, depth_notes
 
 _CODECS = {
     "png": imagecodecs.png_decode,
@@ -23,6 +24,8 @@ _CODECS = {
 }
 # JPEG 2000's enumerated colour spaces: sRGB and grey.
 _JP2_SPACES = (16, 17)
+# Colour types: grey and RGB, each with alpha.
+_PNG_WITH_ALPHA = (4, 6)
 
 
 def unsupported(kind: str, data: Bytes) -> str | None:
@@ -43,23 +46,54 @@ def unsupported(kind: str, data: Bytes) -> str | None:
     return None
 
 
-def pixel_notes(kind: str, data: Bytes) -> tuple[str, ...]:
+def pixel_notes(kind: str, data: Bytes, values: Values | None) -> tuple[str, ...]:
     """What is altered when the pixels are shown as 8-bit RGB, for people."""
     if kind == "jpeg" and (samples_of(data) or (0, 0))[1] == 4:
         return ("CMYK: turned into RGB by arithmetic, without its colour profile",)
     bits = _depth(kind, data)
-    return (f"{bits} bits a channel: 0 to {(1 << bits) - 1} scaled to 0 to 255",) if bits > 8 else ()
+    hides = values is not None and values.alpha_is_nothing
+    return depth_notes(bits, full_scale(kind, data, values), values) + (alpha_notes(values) if hides else ())
 
 
-def decode(path: Path, kind: str, width: int, height: int) -> NDArray[np.uint8]:
-    """(height, width, 3) RGB of the whole picture. Raises SlideError where damaged or of another size."""
-    if kind == "jpeg":
-        # By libvips whatever its size: the other decoders here fill with grey where data are missing, and say nothing.
-        picture = StreamedPicture(path, width, height)
-        try:
-            return picture.rows(0, 0, width, height)
-        finally:
-            picture.close()
+def must_be_looked_at(kind: str, data: Bytes) -> bool:
+    """The pixels decide how they are shown: by 16 bits of which few may be in use, or by an alpha that may be nothing.
+
+    A JPEG XL may have alpha whatever its first bytes say.
+    """
+    if kind == "png":
+        return _depth(kind, data) == 16 or data[25] in _PNG_WITH_ALPHA
+    if kind == "jp2":
+        bits, channels = samples_of(data) or (8, 3)
+        return bits == 16 or channels in (2, 4)
+    if kind == "webp":
+        lossless, extended = bytes(data[12:16]) == b"VP8L", bytes(data[12:16]) == b"VP8X"
+        return bool((lossless and data[24] & 0x10) or (extended and data[20] & 0x10))
+    return kind == "jxl" or (kind == "bmp" and int.from_bytes(data[28:30], "little") == 32)
+
+
+def full_scale(kind: str, data: Bytes, values: Values | None) -> int:
+    """The value of full intensity."""
+    bits = _depth(kind, data)
+    return values.full_scale if bits == 16 and values is not None else (1 << bits) - 1
+
+
+def jpeg_rgb(path: Path, width: int, height: int) -> NDArray[np.uint8]:
+    """(height, width, 3) RGB of a whole JPEG. Raises SlideError where damaged or of another size.
+
+    By libvips whatever its size: the other decoders here fill with grey where data are missing, and say nothing.
+    """
+    picture = StreamedPicture(path, width, height)
+    try:
+        return picture.rows(0, 0, width, height)
+    finally:
+        picture.close()
+
+
+def decode(path: Path, kind: str, width: int, height: int) -> tuple[NDArray[np.uint8], Values]:
+    """(height, width, 3) RGB of a whole picture that is no JPEG, and what its values show.
+
+    Raises SlideError where damaged or of another size.
+    """
     try:
         data = path.read_bytes()
         samples: NDArray[Any] = _bmp(path) if kind == "bmp" else np.asarray(_CODECS[kind](data))
@@ -74,10 +108,12 @@ def decode(path: Path, kind: str, width: int, height: int) -> NDArray[np.uint8]:
             f"{path}: decodes to an array of {samples.shape}, its header says {width} × {height} px; "
             "convert it to 8-bit RGB TIFF first"
         )
-    bits = _depth(kind, data)
-    if bits != 8:
-        samples = depth_lut((1 << bits) - 1)[samples]
-    return rgb_of(samples)
+    channels = samples.shape[2]
+    colours = channels - (channels in (2, 4))
+    values = Values.of(samples, colours, colours if colours < channels else None)
+    if _depth(kind, data) != 8:
+        samples = depth_lut(full_scale(kind, data, values))[samples]
+    return rgb_of(without_alpha(samples) if values.alpha_is_nothing else samples), values
 
 
 def _bmp(path: Path) -> NDArray[np.uint8]:

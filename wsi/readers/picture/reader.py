@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,11 @@ from numpy.typing import NDArray
 from wsi.errors import SlideError
 from wsi.geometry import Level
 from wsi.readers.base import MAX_SLIDE_SIDE_PX, MAX_STRIP_PX, MAX_TILE_PX, Header, NativeTiles
-from wsi.readers.declared import declared_size, held_whole, kind_of
-from wsi.readers.picture.decode import decode, pixel_notes, unsupported
+from wsi.readers.declared import Bytes, declared_size, held_whole, kind_of
+from wsi.readers.picture.decode import decode, full_scale, jpeg_rgb, must_be_looked_at, pixel_notes, unsupported
 from wsi.readers.picture.meta import about
 from wsi.readers.scenes import check_scene
-from wsi.readers.streamed import StreamedPicture
+from wsi.readers.streamed import StreamedPicture, streamed_values
 
 # Up to here a picture is decoded once and held: 192 MB of RGB. Above, JPEG and PNG are decoded row by row.
 _HELD_PX = MAX_TILE_PX
@@ -35,14 +36,25 @@ class PictureReader:
 
     name = "picture"
 
-    def __init__(self, path: Path, kind: str, header: Header) -> None:
-        self.header = header
+    def __init__(self, path: Path, kind: str, data: Bytes) -> None:
+        """data: the file's bytes. They are decoded here only where pixels decide how they are shown."""
         self._path = path
         self._kind = kind
         self._pixels: NDArray[np.uint8] | None = None
+        self._streamed: StreamedPicture | None = None
+        header, values = _header(path, kind, data), None
         level = header.levels[0]
         large = kind in _STREAMED and level.width * level.height > _HELD_PX
-        self._streamed = StreamedPicture(path, level.width, level.height) if large else None
+        if must_be_looked_at(kind, data):
+            if large:
+                values = streamed_values(path)
+            else:
+                self._pixels, values = decode(path, kind, level.width, level.height)
+        if large:
+            hidden = values is not None and values.alpha_is_nothing
+            top = full_scale(kind, data, values)
+            self._streamed = StreamedPicture(path, level.width, level.height, top, ignores_alpha=hidden)
+        self.header = replace(header, notes=header.notes + pixel_notes(kind, data, values))
 
     @classmethod
     def open(cls, path: Path, scene: int = 0) -> PictureReader | None:
@@ -58,7 +70,7 @@ class PictureReader:
                 raise SlideError(f"{path}: a MIRAX slide without its folder {path.stem}; copy that beside it")
             with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 try:
-                    return cls(path, kind, _header(path, kind, data))
+                    return cls(path, kind, data)
                 except SlideError:
                     raise
                 # Pillow raises its own kinds for damaged headers: SyntaxError, struct.error, TypeError...
@@ -78,7 +90,10 @@ class PictureReader:
         with _decoding:
             if self._pixels is None:
                 level = self.header.levels[0]
-                self._pixels = decode(self._path, self._kind, level.width, level.height)
+                if self._kind == "jpeg":
+                    self._pixels = jpeg_rgb(self._path, level.width, level.height)
+                else:
+                    self._pixels, _ = decode(self._path, self._kind, level.width, level.height)
             return self._pixels
 
     def native(self, level: int) -> NativeTiles | None:  # noqa: ARG002 - the protocol's signature
@@ -96,7 +111,7 @@ class PictureReader:
             self._streamed.close()
 
 
-def _header(path: Path, kind: str, data: mmap.mmap) -> Header:
+def _header(path: Path, kind: str, data: Bytes) -> Header:
     size = declared_size(data)
     if size is None:
         raise SlideError(f"{path}: damaged {kind.upper()}, its header states no size; copy it again from its source")
@@ -110,7 +125,7 @@ def _header(path: Path, kind: str, data: mmap.mmap) -> Header:
         mpp=found.mpp,
         icc_profile=found.icc_profile,
         random_access=False,
-        notes=found.notes + pixel_notes(kind, data),
+        notes=found.notes,
         description=found.description,
         lossless=kind in _LOSSLESS,
     )

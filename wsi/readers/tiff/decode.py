@@ -18,12 +18,14 @@ from wsi.errors import SlideError
 from wsi.readers.base import MAX_HELD_STRIP_PX
 from wsi.readers.declared import declared_size
 from wsi.readers.tiff.lzw import lzw_rgb
-from wsi.readers.tiff.pixels import JPEG, JPEG_2000, SELF_SIZED, Colours, colours_of, is_jfif, to_rgb
+from wsi.readers.tiff.pixels import JPEG, JPEG_2000, SELF_SIZED, Colours, is_jfif, to_rgb
 from wsi.readers.tiff.ycbcr import YCbCr
 
 # (bytes of each channel's tile, or of the one that holds them all; index; may the tile be overwritten by this thread's
 # next one) → (h, w, 3) RGB.
 Decode = Callable[[Sequence[bytes], int, bool], NDArray[np.uint8]]
+# (bytes of each channel's tile, or of the one that holds them all; index) → (h, w, samples) as they are stored.
+Stored = Callable[[Sequence[bytes], int], NDArray[Any]]
 # (bytes, index) → (h, w, samples) as the codec gives them.
 Samples = Callable[[bytes, int], NDArray[Any]]
 _local = threading.local()
@@ -44,21 +46,27 @@ _LARGEST_GROWTH = 65_536
 _MODEST_BYTES = 256 << 20
 
 
-def decoder_of(page: tifffile.TiffPage, first: tifffile.TiffPage, tile_height: int, tile_width: int) -> Decode:
-    """How the page's tiles are decoded, without tifffile's file handle: it is closed by then. `first` is level 0."""
-    colours, segment = colours_of(page, first), Segment.of(page, tile_height, tile_width)
+def decoder_of(page: tifffile.TiffPage, colours: Colours, tile_height: int, tile_width: int) -> Decode:
+    """How the page's tiles are decoded, without tifffile's file handle: it is closed by then."""
     if _is_plain_jpeg(page, colours):
-        return _jpeg(page, segment)
+        return _jpeg(page, Segment.of(page, tile_height, tile_width))
+    stored = stored_of(page, tile_height, tile_width)
+    return lambda raws, index, _: to_rgb(stored(raws, index), colours)
+
+
+def stored_of(page: tifffile.TiffPage, tile_height: int, tile_width: int) -> Stored:
+    """The page's tiles with all their channels, as they are stored."""
+    segment = Segment.of(page, tile_height, tile_width)
     decode = _samples_of(page, segment)
     per_plane = 0 if page.planarconfig == PLANARCONFIG.CONTIG else segment.columns * segment.rows
     expected = (page.samplesperpixel, 1 if page.bitspersample <= 8 else 2)
 
-    def decoded(raws: Sequence[bytes], index: int, _: bool) -> NDArray[np.uint8]:
+    def decoded(raws: Sequence[bytes], index: int) -> NDArray[Any]:
         planes = [decode(raw, index + number * per_plane) for number, raw in enumerate(raws)]
         tile = planes[0] if len(planes) == 1 else np.concatenate(planes, axis=-1)
         if (tile.shape[2], tile.itemsize) != expected:
             raise SlideError(f"{tile.shape[2]} channels of {tile.itemsize} bytes in it, {expected} declared")
-        return to_rgb(tile, colours)
+        return tile
 
     return decoded
 

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from xml.etree import ElementTree
+from typing import TYPE_CHECKING
 
 import tifffile
+from defusedxml import DefusedXmlException, ElementTree
 
+from wsi.errors import SlideError
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+# Parsed, it takes ten times as much.
+_MAX_XML = 32 << 20
 # Both characters are in use for the same sign: micro and the Greek mu.
 _UM_PER_UNIT = {"µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
 
@@ -23,11 +31,8 @@ class OmeImage:
 
 def ome_images(tiff: tifffile.TiffFile) -> dict[int, OmeImage]:
     """The images by the index of their first page in the chain; none where the file is no OME-TIFF."""
-    if not tiff.is_ome or tiff.ome_metadata is None:
-        return {}
-    try:
-        root = ElementTree.fromstring(tiff.ome_metadata)
-    except ElementTree.ParseError:
+    root = _root(tiff)
+    if root is None:
         return {}
     powers = {
         objective.get("ID", ""): _positive(objective.get("NominalMagnification"))
@@ -43,14 +48,38 @@ def ome_images(tiff: tifffile.TiffFile) -> dict[int, OmeImage]:
     return found
 
 
-def _first_page(image: ElementTree.Element, number: int) -> int | None:
+def significant_bits(page: tifffile.TiffPage) -> int | None:
+    """How many bits of a sample are in use, where the OME-XML says so; the most that any of its images uses."""
+    root = _root(page.parent)
+    pixels = [] if root is None else root.findall("{*}Image/{*}Pixels")
+    stated = [each.get("SignificantBits", "") for each in pixels]
+    return max((int(bits) for bits in stated if bits.isdecimal()), default=None)
+
+
+def _root(tiff: tifffile.TiffFile) -> Element | None:
+    """The OME-XML; None where there is none, or it is damaged. Raises SlideError where it is beyond any slide's."""
+    if not tiff.is_ome or tiff.ome_metadata is None:
+        return None
+    if len(tiff.ome_metadata) > _MAX_XML:
+        raise SlideError(
+            f"{tiff.filehandle.path}: {len(tiff.ome_metadata):,} characters of OME-XML, more than a slide needs; "
+            "write it anew"
+        )
+    try:
+        root: Element = ElementTree.fromstring(tiff.ome_metadata)
+    except (ElementTree.ParseError, DefusedXmlException, ValueError):
+        return None
+    return root
+
+
+def _first_page(image: Element, number: int) -> int | None:
     """Where the image begins: its first TiffData's IFD, which is 0 where it is left out."""
     data = image.find("{*}Pixels/{*}TiffData")
     text = "0" if data is None and number == 0 else None if data is None else data.get("IFD", "0")
     return int(text) if text is not None and text.isdecimal() else None
 
 
-def _mpp(pixels: ElementTree.Element | None) -> tuple[float, float] | None:
+def _mpp(pixels: Element | None) -> tuple[float, float] | None:
     if pixels is None:
         return None
     sides = []

@@ -12,7 +12,9 @@ from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, PLANARCONFIG
 
 from wsi.readers.alpha import over_white
 from wsi.readers.samples import depth_lut, rgb_of_cmyk
+from wsi.readers.tiff.ome import significant_bits
 from wsi.readers.tiff.ycbcr import YCbCr
+from wsi.readers.values import ALL_BITS, Values, alpha_notes, depth_notes
 
 JPEG = frozenset({COMPRESSION.JPEG, COMPRESSION.ALT_JPEG})
 JPEG_2000 = frozenset(
@@ -46,7 +48,7 @@ _COLOUR_SAMPLES: dict[int, int] = {
     PHOTOMETRIC.PALETTE: 1,
     PHOTOMETRIC.SEPARATED: 4,
 }
-_CMYK = 1
+_CMYK, _FLOAT = 1, 3
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ def unsupported(page: tifffile.TiffPage) -> str | None:
     if page.compression not in _CODECS:
         return f"compression {_name(COMPRESSION, page.compression)} is not supported"
     bits = page.bitspersample
+    if page.sampleformat == _FLOAT:
+        return f"pixels of {bits}-bit floating point, whose white is not known, are not supported"
     if not isinstance(bits, int) or not 1 <= bits <= 16 or page.sampleformat != 1:
         return f"pixels of {bits} bits in sample format {page.sampleformat} are not supported"
     if not colour <= page.samplesperpixel <= colour + 4 or page.imagedepth != 1:
@@ -90,21 +94,21 @@ def unsupported(page: tifffile.TiffPage) -> str | None:
     return None
 
 
-def colours_of(page: tifffile.TiffPage, first: tifffile.TiffPage) -> Colours:
+def colours_of(page: tifffile.TiffPage, first: tifffile.TiffPage, values: Values | None) -> Colours:
     """How the page's samples become RGB. `first` is level 0, whose full intensity is that of every level.
 
-    Neither page may be `unsupported`.
+    values: what a look into the file showed, where one was needed. Neither page may be `unsupported`.
     """
     palette = page.photometric == PHOTOMETRIC.PALETTE
-    alpha = next((i for i, kind in enumerate(page.extrasamples) if kind in _ALPHAS), None)
-    full_scale = full_scale_of(first if first.bitspersample == page.bitspersample else page)
+    alpha = None if values is not None and values.alpha_is_nothing else alpha_of(page)
+    full_scale = full_scale_of(first if first.bitspersample == page.bitspersample else page, values)
     return Colours(
         photometric=int(page.photometric),
         full_scale=full_scale,
         lut=None if page.bitspersample == 8 or palette else depth_lut(full_scale, 1 << page.bitspersample),
         colormap=_eight_bit_palette(page.colormap) if page.colormap is not None and palette else None,
-        alpha=None if alpha is None else _COLOUR_SAMPLES[page.photometric] + alpha,
-        premultiplied=alpha is not None and page.extrasamples[alpha] == EXTRASAMPLE.ASSOCALPHA,
+        alpha=alpha,
+        premultiplied=alpha is not None and EXTRASAMPLE.ASSOCALPHA in page.extrasamples,
         ycbcr=YCbCr.of(page) if _stores_ycbcr(page) else YCbCr() if _is_aperio_ycbcr(page) else None,
     )
 
@@ -112,18 +116,34 @@ def colours_of(page: tifffile.TiffPage, first: tifffile.TiffPage) -> Colours:
 _ALPHAS = (EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA)
 
 
-def pixel_notes(page: tifffile.TiffPage) -> tuple[str, ...]:
+def colour_samples(page: tifffile.TiffPage) -> int:
+    """How many of the page's samples are colours: the first ones."""
+    return _COLOUR_SAMPLES[page.photometric]
+
+
+def alpha_of(page: tifffile.TiffPage) -> int | None:
+    """Index of the sample that is alpha; None where there is none."""
+    alpha = next((i for i, kind in enumerate(page.extrasamples) if kind in _ALPHAS), None)
+    return None if alpha is None else colour_samples(page) + alpha
+
+
+def is_deep(page: tifffile.TiffPage) -> bool:
+    """16 bits, of which nothing says how many are in use."""
+    indexed = page.photometric == PHOTOMETRIC.PALETTE
+    return page.bitspersample == 16 and not indexed and full_scale_of(page, None) == ALL_BITS
+
+
+def pixel_notes(page: tifffile.TiffPage, values: Values | None) -> tuple[str, ...]:
     """What is altered when the page is shown as 8-bit RGB, for people."""
-    notes = []
-    if page.bitspersample > 8:
-        notes.append(f"{page.bitspersample} bits a channel: 0 to {full_scale_of(page)} scaled to 0 to 255")
+    bits, seen = int(page.bitspersample), values if is_deep(page) else None
+    notes = list(depth_notes(bits, full_scale_of(page, values), seen))
     if page.photometric == PHOTOMETRIC.SEPARATED:
         notes.append("CMYK: turned into RGB by arithmetic, without its colour profile")
     orientation = page.tags.valueof("Orientation") or 1
     if orientation != 1:
         notes.append(f"the file says it is turned (orientation {int(orientation)}): shown as stored")
     if any(kind in _ALPHAS for kind in page.extrasamples):
-        notes.append("transparent pixels are shown over white")
+        notes += alpha_notes(values)
     ignored = sum(kind not in _ALPHAS for kind in page.extrasamples)
     if ignored:
         notes.append(f"{ignored} channel(s) beyond the colours, of unstated meaning: ignored")
@@ -178,14 +198,23 @@ def _is_aperio_ycbcr(page: tifffile.TiffPage) -> bool:
     return page.compression == COMPRESSION.APERIO_JP2000_YCBC
 
 
-def full_scale_of(page: tifffile.TiffPage) -> int:
-    """The value of full intensity: MaxSampleValue where it is stated and sensible, else all bits set."""
-    stated = page.tags.valueof("MaxSampleValue")
+def full_scale_of(page: tifffile.TiffPage, values: Values | None) -> int:
+    """The value of full intensity: as the file states it, else as the values seen show it, else all bits set.
+
+    Stated by MaxSampleValue, SMaxSampleValue or OME's SignificantBits, where that is sensible.
+    """
     largest = (1 << int(page.bitspersample)) - 1
-    values = stated if isinstance(stated, tuple) else (stated,)
-    if page.bitspersample > 8 and all(isinstance(value, int) and 255 <= value <= largest for value in values):
-        return int(max(values))
-    return largest
+    if page.bitspersample <= 8:
+        return largest
+    for name in ("MaxSampleValue", "SMaxSampleValue"):
+        stated = page.tags.valueof(name)
+        tops = stated if isinstance(stated, tuple) else (stated,)
+        if all(isinstance(top, int) and 255 <= top < largest for top in tops):
+            return int(max(tops))
+    bits = significant_bits(page)
+    if bits is not None and 8 <= bits < page.bitspersample:
+        return (1 << bits) - 1
+    return values.full_scale if values is not None and page.bitspersample == 16 else largest
 
 
 def _eight_bit_palette(colormap: NDArray[np.uint16]) -> NDArray[np.uint8]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tifffile
@@ -17,8 +18,10 @@ from tifffile import COMPRESSION, PHOTOMETRIC, PLANARCONFIG
 from wsi.errors import SlideError
 from wsi.geometry import Level, downsample_of
 from wsi.readers.base import NativeTiles
-from wsi.readers.tiff.decode import Decode, decoder_of, is_raw, tile_size
-from wsi.readers.tiff.pixels import JPEG, holds_jfif
+from wsi.readers.streamed import streamed_values
+from wsi.readers.tiff.decode import Decode, decoder_of, is_raw, is_streamed, stored_of, tile_size
+from wsi.readers.tiff.pixels import JPEG, alpha_of, colour_samples, colours_of, holds_jfif, is_deep
+from wsi.readers.values import WHOLE_PX, Values, spread
 
 # Tiles that lie this close in the file are read in one call, up to so many bytes: file systems of clusters answer
 # slowly, and every call hands the interpreter's lock to another thread.
@@ -103,8 +106,10 @@ def _read_runs(file: int, places: Sequence[tuple[int, int]]) -> list[bytes]:
     return found
 
 
-def plane_of(path: Path, page: tifffile.TiffPage, first: tifffile.TiffPage | None = None) -> Plane:
-    """The page's tiles; `first` is level 0 where the page is a reduced level of it."""
+def plane_of(
+    path: Path, page: tifffile.TiffPage, first: tifffile.TiffPage | None = None, values: Values | None = None
+) -> Plane:
+    """The page's tiles; `first` is level 0 where the page is a reduced level of it; values: see `values_of`."""
     first = first or page
     width, height = int(page.imagewidth), int(page.imagelength)
     tile_width, tile_height = tile_size(page)
@@ -118,9 +123,43 @@ def plane_of(path: Path, page: tifffile.TiffPage, first: tifffile.TiffPage | Non
         columns=columns,
         offsets=offsets.reshape(channels, -1),
         counts=counts.reshape(channels, -1),
-        decode=decoder_of(page, first, tile_height, tile_width),
+        decode=decoder_of(page, colours_of(page, first, values), tile_height, tile_width),
         native=_native(page, columns, rows, complete=bool(counts.all())),
     )
+
+
+def values_of(path: Path, pages: Sequence[tifffile.TiffPage]) -> Values | None:
+    """What a look at a slide's first and last level shows of its values; None where the header says enough.
+
+    Tiles that cannot be decoded are passed over: reading them says what is wrong.
+    """
+    first = pages[0]
+    if is_streamed(first):
+        return streamed_values(path) if is_deep(first) else None
+    if alpha_of(first) is None and not is_deep(first):
+        return None
+    file = os.open(path, os.O_RDONLY)
+    try:
+        return Values.joined(
+            Values.of(tile, colour_samples(page), alpha_of(page))
+            for page in {page.offset: page for page in (first, pages[-1])}.values()
+            for tile in _some_tiles(path, page, file)
+        )
+    finally:
+        os.close(file)
+
+
+def _some_tiles(path: Path, page: tifffile.TiffPage, file: int) -> Iterator[NDArray[Any]]:
+    """(h, w, samples) as they are stored: all of a small reduced level, some of a large one or level 0."""
+    plane = plane_of(path, page)
+    stored = stored_of(page, plane.tile_height, plane.tile_width)
+    count = plane.offsets.shape[1]
+    small = page.is_reduced and plane.level.width * plane.level.height <= WHOLE_PX
+    for index in range(count) if small else spread(count):
+        with suppress(Exception):
+            raws = plane.read(file, [index])[0]
+            if all(raws):
+                yield stored(raws, index)
 
 
 def _segments(

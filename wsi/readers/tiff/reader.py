@@ -24,7 +24,7 @@ from wsi.readers.tiff.decode import is_streamed
 from wsi.readers.tiff.meta import mpp_of, objective_power_of
 from wsi.readers.tiff.pages import MAGIC, check_chain, level_pages, mask_notes, named_pages
 from wsi.readers.tiff.pixels import full_scale_of, pixel_notes, unsupported
-from wsi.readers.tiff.planes import Plane, plane_of
+from wsi.readers.tiff.planes import Plane, plane_of, values_of
 
 _serial = itertools.count()
 
@@ -113,10 +113,11 @@ class TiffReader:
         reason = unsupported(first)
         if reason is not None:
             # libtiff takes indices without a palette for shades of grey.
-            if first.is_tiled and first.photometric != PHOTOMETRIC.PALETTE:
+            if first.is_tiled and first.photometric != PHOTOMETRIC.PALETTE and first.sampleformat == 1:
                 return None  # OpenSlide, by libtiff, may know this combination.
             raise SlideError(f"{path}: {reason}; convert it to 8-bit RGB TIFF first")
-        planes = tuple(plane_of(path, page, first) for page in pages)
+        values = values_of(path, pages)
+        planes = tuple(plane_of(path, page, first, values) for page in pages)
         mpp, notes = mpp_of(tiff, first)
         tag = first.tags.valueof("InterColorProfile")
         icc = tag if isinstance(tag, bytes) else None
@@ -126,12 +127,12 @@ class TiffReader:
             objective_power=objective_power_of(tiff, first),
             icc_profile=rgb_profile(icc),
             random_access=bool(first.is_tiled) and planes[0].tile_width * planes[0].tile_height <= MAX_RANDOM_TILE_PX,
-            notes=(*others, *notes, *pixel_notes(first), *profile_notes(icc), *mask_notes(tiff)),
+            notes=(*others, *notes, *pixel_notes(first, values), *profile_notes(icc), *mask_notes(tiff)),
             description=str(first.description),
             lossless=first.compression in _LOSSLESS,
         )
         width, height = planes[0].level.width, planes[0].level.height
-        streamed = StreamedPicture(path, width, height, full_scale_of(first)) if is_streamed(first) else None
+        streamed = StreamedPicture(path, width, height, full_scale_of(first, values)) if is_streamed(first) else None
         return cls(path, header, planes, named_pages(tiff, pages), streamed, fills=bool(tiff.is_svs))
 
     def read_level(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:

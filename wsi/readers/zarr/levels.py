@@ -16,6 +16,7 @@ from wsi.errors import SlideError
 from wsi.geometry import Level, downsample_of
 from wsi.readers.base import MAX_SLIDE_SIDE_PX, MAX_TILE_PX
 from wsi.readers.scenes import check_scene, scene_notes
+from wsi.readers.values import ALL_BITS
 from wsi.readers.zarr.channels import rgb_order
 from wsi.readers.zarr.ngff import Multiscale, multiscale_of
 from wsi.readers.zarr.scenes import scenes_of
@@ -172,16 +173,12 @@ def _notes(multiscale: Multiscale, array: Array, *, resorted: bool) -> tuple[str
     for axis, count in zip(multiscale.axes, array.shape, strict=True):
         if axis not in "xyc" and count > 1:
             notes.append(f"{count} pictures along axis {axis}: the first is shown")
-    if _channels(multiscale.axes, array) == 4:
-        notes.append("4 channels: taken as RGBA, transparent pixels are shown over white")
-    if _type_of(array) == np.uint16:
-        top, by = full_scale(multiscale), "its display window" if multiscale.brightest else "the type's range"
-        notes.append(f"16 bits a channel: 0 to {top} ({by}) scaled to 0 to 255")
     if resorted:
         notes.append("levels are not listed finest first: sorted by size")
     return tuple(notes)
 
 
-def full_scale(multiscale: Multiscale) -> int:
-    """The 16-bit value of full intensity: the display window's upper limit where stated, else 65,535."""
-    return min(max(1, round(multiscale.brightest or 65_535)), 65_535)
+def stated_full_scale(multiscale: Multiscale) -> int | None:
+    """The 16-bit value of full intensity: the display window's upper limit, where it is less than all bits set."""
+    stated = None if multiscale.brightest is None else max(1, round(multiscale.brightest))
+    return stated if stated is not None and stated < ALL_BITS else None

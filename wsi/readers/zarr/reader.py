@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from wsi.icc import profile_notes, rgb_profile
 from wsi.readers import cache
 from wsi.readers.base import MAX_RANDOM_TILE_PX, Header, NativeTiles
 from wsi.readers.samples import depth_lut, rgb_of, rgb_of_planes
-from wsi.readers.zarr.levels import Array, ZarrImage, full_scale, open_image
+from wsi.readers.values import ALL_BITS, WHOLE_PX, Values, alpha_notes, depth_notes, spread
+from wsi.readers.zarr.levels import Array, ZarrImage, open_image, stated_full_scale
 from wsi.readers.zarr.ngff import credible_mpp
 from wsi.readers.zarr.own import own_facts, own_pictures
 from wsi.readers.zarr.store import is_zarr
@@ -40,7 +42,9 @@ class ZarrReader:
         image = self._image
         mpp, why = credible_mpp(image.mpp)
         self._order = "".join(axis for axis in image.multiscale.axes if axis in "xyc")
-        self._lut = depth_lut(full_scale(image.multiscale)) if image.sixteen_bits else None
+        values = self._values()
+        self._lut = depth_lut(self._full_scale(values)) if image.sixteen_bits else None
+        self._opaque = values is not None and values.alpha_is_nothing
         power, profile = own_facts(dict(image.group.attrs))
         self.header = Header(
             levels=tuple(plane.level for plane in image.planes),
@@ -48,7 +52,7 @@ class ZarrReader:
             objective_power=power,
             icc_profile=rgb_profile(profile),
             random_access=all(p.chunk_width * p.chunk_height <= MAX_RANDOM_TILE_PX for p in image.planes),
-            notes=image.notes + why + profile_notes(profile),
+            notes=image.notes + self._pixel_notes(values) + why + profile_notes(profile),
             description=image.multiscale.name,
             lossless=True,  # codecs that are not, such as JPEG, are none of Zarr's own
         )
@@ -65,6 +69,37 @@ class ZarrReader:
         # Zarr, fsspec and what damaged metadata lead to here raise many kinds: key, index, attribute, value errors.
         except Exception as error:
             raise SlideError(f"{path}: not a readable OME-Zarr image ({type(error).__name__}: {error})") from error
+
+    def _values(self) -> Values | None:
+        """What a look at the coarsest level and some chunks of level 0 shows; None where the metadata say enough."""
+        image = self._image
+        deep = image.sixteen_bits and stated_full_scale(image.multiscale) is None
+        if not deep and image.channels != 4:
+            return None
+        alpha = 3 if image.channels == 4 else None
+        return Values.joined(
+            Values.of(self._written(index, *field), alpha or image.channels, alpha) for index, field in _fields(image)
+        )
+
+    def _written(self, index: int, x: int, y: int, width: int, height: int) -> NDArray[Any]:
+        """(n, channels) of a level's pixels as they are stored, without those that were never written."""
+        plane = self._image.planes[index]
+        samples = self._cut(plane.array, x, y, width, height)
+        pixels = np.moveaxis(samples, self._order.index("c"), -1) if "c" in self._order else samples[..., None]
+        pixels = pixels if self._image.rgb is None else pixels[..., list(self._image.rgb)]
+        return pixels[(pixels < np.iinfo(pixels.dtype).max).any(axis=-1)]
+
+    def _full_scale(self, values: Values | None) -> int:
+        stated = stated_full_scale(self._image.multiscale)
+        return stated or (ALL_BITS if values is None else values.full_scale)
+
+    def _pixel_notes(self, values: Values | None) -> tuple[str, ...]:
+        image, notes = self._image, ()
+        if image.sixteen_bits:
+            stated = stated_full_scale(image.multiscale)
+            by = f"16 bits a channel: 0 to {stated} (its display window) scaled to 0 to 255"
+            notes = (by,) if stated else depth_notes(16, self._full_scale(values), values)
+        return notes + (("4 channels: taken as RGBA", *alpha_notes(values)) if image.channels == 4 else ())
 
     def read_level(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         """See `Reader.read_level`. Chunks used in part are decoded whole and kept, so that none is decoded twice."""
@@ -137,7 +172,9 @@ class ZarrReader:
         order = self._order
         if "c" not in order:
             samples, order = samples[None], "c" + order
-        if self._image.rgb is not None:
+        if self._opaque:
+            samples = samples.take((self._image.rgb or (0, 1, 2))[:3], axis=order.index("c"))
+        elif self._image.rgb is not None:
             samples = samples.take(self._image.rgb, axis=order.index("c"))
         if order[2] == "c":
             return rgb_of(samples.transpose([order.index(axis) for axis in "yxc"]))
@@ -160,6 +197,19 @@ class ZarrReader:
     def close(self) -> None:
         """See `Reader.close`."""
         self._image.group.store.close()
+
+
+def _fields(image: ZarrImage) -> Iterator[tuple[int, tuple[int, int, int, int]]]:
+    """(level, (x, y, width, height) px) to look at: the coarsest level if it is small, and some chunks of level 0."""
+    last = len(image.planes) - 1
+    coarsest = image.planes[last].level
+    if last > 0 and coarsest.width * coarsest.height <= WHOLE_PX:
+        yield last, (0, 0, coarsest.width, coarsest.height)
+    plane = image.planes[0]
+    columns, rows = -(-plane.level.width // plane.chunk_width), -(-plane.level.height // plane.chunk_height)
+    for index in spread(columns * rows):
+        x, y = index % columns * plane.chunk_width, index // columns * plane.chunk_height
+        yield 0, (x, y, min(plane.chunk_width, plane.level.width - x), min(plane.chunk_height, plane.level.height - y))
 
 
 def _aligned(start: int, stop: int, step: int, end: int) -> tuple[int, int]:
