@@ -20,7 +20,7 @@ from wsi.geometry import MPP_REMEDY, Box, Level
 from wsi.icc import Icc, ToSrgb
 from wsi.levels import level_notes, unlike_the_finest
 from wsi.readers import Header, Reader, open_reader
-from wsi.readers.base import FINEST_CREDIBLE_MPP, NativeTiles
+from wsi.readers.base import COARSEST_CREDIBLE_MPP, FINEST_CREDIBLE_MPP, MPP_UNKNOWN, NativeTiles, credible
 from wsi.readers.canvas import Canvas, paint
 from wsi.shrink import LARGEST_READ_PX, shrunk
 from wsi.source import Source, Url, file_of, source_of, with_file
@@ -194,9 +194,10 @@ class Slide:
         return replace(header, levels=levels, notes=header.notes + level_notes(header.levels, unused))
 
     def require_mpp(self) -> tuple[float, float]:
-        """(x, y) µm per level-0 px; raises MppError, with the remedy, where unknown."""
+        """(x, y) µm per level-0 px; raises MppError, with the reason and the remedy, where unknown."""
         if self.mpp is None:
-            raise MppError(f"{self.name}: no mpp in the file; {MPP_REMEDY}")
+            doubts = (note for note in self._reader.header.notes if note.endswith(MPP_UNKNOWN))
+            raise MppError(f"{self.name}: {next(doubts, 'no mpp in the file')}; {MPP_REMEDY}")
         return self.mpp
 
     def read(self, box: Box, mpp: float | None = None) -> NDArray[np.uint8]:
@@ -372,8 +373,11 @@ def open_slide(
     """
     path = source_of(path)
     given = (mpp, mpp) if isinstance(mpp, int | float) else mpp
-    if given is not None and not all(FINEST_CREDIBLE_MPP <= side < 1000 for side in given):
-        raise MppError(f"{path.name}: an mpp of {given[0]:g} is not possible; give µm per pixel, such as 0.5")
+    if given is not None and not credible(given):
+        raise MppError(
+            f"{path.name}: an mpp of {given[0]:g} is not possible; give µm per pixel, such as 0.5 "
+            f"({FINEST_CREDIBLE_MPP:g} to {COARSEST_CREDIBLE_MPP:g})"
+        )
     if isinstance(path, Path) and path.suffix == ".json":
         info = SlideInfo.load(path)
         info.require_unchanged(path)

@@ -46,7 +46,10 @@ SlideArgument = Annotated[
     # No Path: it would make one slash of two in an address.
     str,
     typer.Argument(
-        metavar="SLIDE", help="a slide, its slide.json, or the address of an OME-Zarr image", show_default=False
+        metavar="SLIDE",
+        help="a slide, its slide.json, or the address of an OME-Zarr image; of several scenes in it the largest, "
+        "of SLIDE#1 the second largest",
+        show_default=False,
     ),
 ]
 SlideMpp = Annotated[

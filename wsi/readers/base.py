@@ -12,11 +12,15 @@ from numpy.typing import NDArray
 
 from wsi.geometry import Level
 
-# mpp = 25,400 / dpi: 72, 96 and 150 dpi are what programs write when they know nothing. Nothing that is
+# mpp = 25,400 / dpi: 72, 96, 150, 300 and 600 dpi are what programs write when they know nothing. Nothing that is
 # called a whole slide is coarser than this, so such a resolution is treated as missing, and said so.
-COARSEST_CREDIBLE_MPP = 50.0
+COARSEST_CREDIBLE_MPP = 30.0
 # Light resolves 0.2 µm: what is finer than this by far is a unit mistaken for another.
-FINEST_CREDIBLE_MPP = 0.01
+FINEST_CREDIBLE_MPP = 0.05
+# Scanners have square pixels: where a file's sides differ by more, one of them is a mistake.
+_UNEVEN = 1.05
+# How a note ends that says why what a file states is not believed.
+MPP_UNKNOWN = "taken as unknown"
 # Limits checked before anything is allocated: a small file can declare an enormous tile.
 MAX_TILE_PX = 64 * 1024 * 1024
 # A file whose native tiles are larger is no better at random than one in strips: it is converted.
@@ -52,6 +56,31 @@ class Header:
     notes: tuple[str, ...] = ()
     description: str = ""
     lossless: bool = False
+
+
+def credible(mpp: tuple[float, float]) -> bool:
+    """Both sides (x, y), in µm per px, are those of a microscope, whether they agree or not."""
+    return all(FINEST_CREDIBLE_MPP <= side <= COARSEST_CREDIBLE_MPP for side in mpp)
+
+
+def believed_mpp(
+    mpp: tuple[float, float] | None, why_not: Callable[[tuple[float, float]], str] | None = None
+) -> tuple[tuple[float, float] | None, tuple[str, ...]]:
+    """(mpp that a file states, or None where it cannot be; what people are told then).
+
+    why_not: what is said of one that is out of bounds, where the file states it in other words than µm per px.
+    """
+    if mpp is None:
+        return None, ()
+    if not credible(mpp):
+        said = f"the file says {mpp[0]:.4g} × {mpp[1]:.4g} µm per px, which is no slide's; {MPP_UNKNOWN}"
+        return None, (why_not(mpp) if why_not else said,)
+    if max(mpp) / min(mpp) > _UNEVEN:
+        return None, (
+            f"the file says {mpp[0]:.4g} × {mpp[1]:.4g} µm per px, sides that differ by "
+            f"{100 * (max(mpp) / min(mpp) - 1):.0f} %; mpp {MPP_UNKNOWN}",
+        )
+    return mpp, ()
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,13 @@ from wsi.geometry import Level, downsample_of
 from wsi.icc import profile_notes, rgb_profile
 from wsi.readers.alpha import over_white
 from wsi.readers.base import (
-    COARSEST_CREDIBLE_MPP,
-    FINEST_CREDIBLE_MPP,
     MAX_SLIDE_SIDE_PX,
     MAX_TILE_PX,
+    MPP_UNKNOWN,
     Header,
     NativeTiles,
+    believed_mpp,
+    credible,
 )
 from wsi.readers.scenes import check_scene
 
@@ -149,11 +150,12 @@ def _mpp(x: str | None, y: str | None) -> tuple[tuple[float, float] | None, tupl
     found = (_number(x), _number(y))
     if found[0] is None or found[1] is None:
         return None, ()
-    mpp = (found[0], found[1])
-    for side in mpp:
-        if not FINEST_CREDIBLE_MPP <= side <= COARSEST_CREDIBLE_MPP:
-            return None, (f"mpp {side:g} in the file is not credible; taken as unknown",)
-    return mpp, ()
+    return believed_mpp((found[0], found[1]), _no_mpp)
+
+
+def _no_mpp(mpp: tuple[float, float]) -> str:
+    side = next(side for side in mpp if not credible((side, side)))
+    return f"mpp {side:g} in the file is not credible; {MPP_UNKNOWN}"
 
 
 def _number(text: str | None) -> float | None:

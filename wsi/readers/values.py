@@ -66,9 +66,12 @@ def spread(count: int) -> list[int]:
     return sorted({(2 * number + 1) * count // (2 * LOOKED_AT) for number in range(LOOKED_AT)} if count else set())
 
 
-def depth_notes(bits: int, full_scale: int, values: Values | None) -> tuple[str, ...]:
-    """For people: how samples of more than 8 bits were scaled. values: where those and no header decided it."""
-    scaled = f"0 to {full_scale} scaled to 0 to 255"
+def depth_notes(bits: int, full_scale: int, values: Values | None, by: str = "") -> tuple[str, ...]:
+    """For people: how samples of more than 8 bits were scaled. values: where those and no header decided it.
+
+    by: what full intensity was taken from, in brackets, where a reader says that.
+    """
+    scaled = f"0 to {full_scale}{f' ({by})' if by else ''} scaled to 0 to 255"
     if bits <= 8:
         return ()
     if values is None or bits != 16:

@@ -11,7 +11,7 @@ from typing import Any
 from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin
 
 from wsi.icc import profile_notes, rgb_profile
-from wsi.readers.base import COARSEST_CREDIBLE_MPP, FINEST_CREDIBLE_MPP
+from wsi.readers.base import FINEST_CREDIBLE_MPP, MPP_UNKNOWN, believed_mpp
 from wsi.readers.declared import Bytes, boxes
 
 # The classes themselves and not Image.open, which refuses large pictures by a limit that is not ours.
@@ -88,14 +88,13 @@ def _mpp(dpi: Any) -> tuple[tuple[float, float] | None, tuple[str, ...]]:
     sides = [float(side) for side in dpi] if dpi else []
     if len(sides) != 2 or not all(0 < side < float("inf") for side in sides):
         return None, ()
-    mpp = (25_400 / sides[0], 25_400 / sides[1])
-    if min(mpp) >= FINEST_CREDIBLE_MPP and max(mpp) <= COARSEST_CREDIBLE_MPP:
-        return mpp, ()
+    return believed_mpp((25_400 / sides[0], 25_400 / sides[1]), _no_resolution)
+
+
+def _no_resolution(mpp: tuple[float, float]) -> str:
     if min(mpp) < FINEST_CREDIBLE_MPP:
-        return None, (
-            f"the file says {max(sides):g} dots per inch, which no microscope resolves; mpp taken as unknown",
-        )
-    return None, (f"the file says {sides[0]:.0f} dots per inch, a program's default and no mpp; taken as unknown",)
+        return f"the file says {25_400 / min(mpp):g} dots per inch, which no microscope resolves; mpp {MPP_UNKNOWN}"
+    return f"the file says {25_400 / mpp[0]:.0f} dots per inch, a program's default and no mpp; {MPP_UNKNOWN}"
 
 
 def _exif_dpi(exif: Image.Exif) -> tuple[float, float] | None:

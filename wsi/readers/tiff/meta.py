@@ -7,7 +7,7 @@ import re
 
 import tifffile
 
-from wsi.readers.base import COARSEST_CREDIBLE_MPP, FINEST_CREDIBLE_MPP
+from wsi.readers.base import FINEST_CREDIBLE_MPP, MPP_UNKNOWN, believed_mpp
 from wsi.readers.tiff.ome import ome_images
 
 Mpp = tuple[float, float]
@@ -18,15 +18,14 @@ def mpp_of(tiff: tifffile.TiffFile, first: tifffile.TiffPage) -> tuple[Mpp | Non
     """((x, y) µm per level-0 px or None, notes): from the vendor's text, OME-XML or the resolution tags."""
     if tiff.is_svs:
         found = _aperio_number(tiff.pages.first.description, "MPP")
-        return _credible((found, found)) if found else (None, ())
+        return believed_mpp((found, found) if found else None)
     if tiff.is_philips:
-        return _credible(_philips_mpp(tiff.pages.first.description))
-    images = ome_images(tiff)
-    if images:
-        # Of this image alone: a macro's µm per px are not the slide's.
-        image = images.get(int(first.index))
-        return _credible((image.mpp if image else None) or _resolution_mpp(first))
-    return _credible(_resolution_mpp(first))
+        return believed_mpp(_philips_mpp(tiff.pages.first.description))
+    # Of this image alone: a macro's µm per px are not the slide's.
+    image = ome_images(tiff).get(int(first.index))
+    if image is not None and image.mpp is not None:
+        return believed_mpp(image.mpp)
+    return believed_mpp(_resolution_mpp(first), _no_resolution)
 
 
 def objective_power_of(tiff: tifffile.TiffFile, first: tifffile.TiffPage) -> float | None:
@@ -37,13 +36,10 @@ def objective_power_of(tiff: tifffile.TiffFile, first: tifffile.TiffPage) -> flo
     return image.objective_power if image else None
 
 
-def _credible(mpp: Mpp | None) -> tuple[Mpp | None, tuple[str, ...]]:
-    if mpp is None or FINEST_CREDIBLE_MPP <= min(mpp) <= max(mpp) <= COARSEST_CREDIBLE_MPP:
-        return mpp, ()
+def _no_resolution(mpp: Mpp) -> str:
     if min(mpp) < FINEST_CREDIBLE_MPP:
-        return None, (f"the file says {min(mpp):.2g} µm per px, finer than any microscope; taken as unknown",)
-    dpi = 25_400 / mpp[0]
-    return None, (f"the file says {dpi:.0f} dots per inch, a program's default and no mpp; taken as unknown",)
+        return f"the file says {min(mpp):.2g} µm per px, finer than any microscope; {MPP_UNKNOWN}"
+    return f"the file says {25_400 / mpp[0]:.0f} dots per inch, a program's default and no mpp; {MPP_UNKNOWN}"
 
 
 def _aperio_number(description: str, key: str) -> float | None:

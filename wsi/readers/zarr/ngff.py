@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wsi.errors import SlideError
-from wsi.readers.base import COARSEST_CREDIBLE_MPP, FINEST_CREDIBLE_MPP, MAX_LEVELS
+from wsi.readers.base import MAX_LEVELS, MPP_UNKNOWN, believed_mpp
 
 _VERSIONS = ("0.4", "0.5")
 
@@ -108,10 +108,11 @@ def credible_mpp(mpp: tuple[float, float] | None) -> tuple[tuple[float, float] |
     """(mpp or None, why it is unknown)."""
     if mpp is None:
         return None, ("no scale with a unit of length on x and y: mpp unknown",)
-    for side in mpp:
-        if not FINEST_CREDIBLE_MPP <= side <= COARSEST_CREDIBLE_MPP:
-            return None, (f"a scale of {side:g} µm per px is not credible; mpp taken as unknown",)
-    return mpp, ()
+    return believed_mpp(mpp, _no_scale)
+
+
+def _no_scale(mpp: tuple[float, float]) -> str:
+    return f"a scale of {mpp[0]:g} × {mpp[1]:g} µm per px is not credible; mpp {MPP_UNKNOWN}"
 
 
 def _ome(attributes: dict[str, Any]) -> dict[str, Any]:

@@ -96,9 +96,9 @@ class ZarrReader:
     def _pixel_notes(self, values: Values | None) -> tuple[str, ...]:
         image, notes = self._image, ()
         if image.sixteen_bits:
-            stated = stated_full_scale(image.multiscale)
-            by = f"16 bits a channel: 0 to {stated} (its display window) scaled to 0 to 255"
-            notes = (by,) if stated else depth_notes(16, self._full_scale(values), values)
+            top, stated = self._full_scale(values), stated_full_scale(image.multiscale)
+            by = "its display window" if stated else "the type's range" if top == ALL_BITS else ""
+            notes = depth_notes(16, top, None if stated else values, by)
         return notes + (("4 channels: taken as RGBA", *alpha_notes(values)) if image.channels == 4 else ())
 
     def read_level(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
