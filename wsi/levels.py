@@ -22,9 +22,10 @@ Place = tuple[float, float]
 
 # Patches are this wide on the coarser level, or less where more than so many px of the finer one would be decoded.
 _PATCH_PX, _LARGEST_PX = 48, 1024
-_PATCHES = 4
+_PATCHES, _MOST_PATCHES = 4, 16
 # A level up to here is looked at whole to find where something is, of a larger one a lattice of patches.
 _WHOLE_PX, _LATTICE = 1 << 20, 6
+_MIDDLE = (0.5, 0.5)
 # Standard deviation in grey levels below which a patch has nothing to be recognised by: glass has 1 to 3.
 _CONTRAST = 6.0
 # Writers halve by mean, by picking pixels or with sharpening, and differ in where a level's first pixel lies: over the
@@ -45,8 +46,9 @@ def unlike_the_finest(reader: Reader) -> tuple[int, ...]:
     count = len(reader.header.levels)
     for guide in reversed(range(count)):
         places = [] if guide in wrong or count == 1 else _places(reader, guide)
-        if not places:
+        if not places and (guide > 0 or count == 1):
             continue
+        places = places or [_MIDDLE]  # of a blank slide the colour is left to compare
         for level in range(1, count):
             finer = max(number for number in range(level) if number not in wrong)
             if level not in wrong and _differs(reader, level, finer, places):
@@ -80,27 +82,27 @@ def _places(reader: Reader, guide: int) -> list[Place]:
             fields.append(_Field.of(_local_contrast(pixels), x, y))
         else:
             fields.append(_Field.of(contrasts[y : y + height, x : x + width], x, y))
-        if contrasts is None and sum(field.usual >= _CONTRAST for field in fields) >= _PATCHES:
+        if contrasts is None and sum(field.throughout >= _CONTRAST for field in fields) >= _PATCHES:
             break
     shown = [field for field in fields if field.most >= _CONTRAST]
     edges = sorted(shown, key=lambda field: -field.most)[:1]
-    within = sorted((field for field in shown if field not in edges), key=lambda field: -field.usual)
-    return [((f.x + 0.5) / level.width, (f.y + 0.5) / level.height) for f in (edges + within)[:_PATCHES]]
+    within = sorted((field for field in shown if field not in edges), key=lambda field: -field.throughout)
+    return [((f.x + 0.5) / level.width, (f.y + 0.5) / level.height) for f in (edges + within)[:_MOST_PATCHES]]
 
 
 class _Field(NamedTuple):
-    """The largest local contrast of a field, the usual one, and (x, y) px of the former."""
+    """The largest local contrast of a field, what all but a fifth of it has, and (x, y) px of the former."""
 
     most: float
-    usual: float
+    throughout: float
     x: int
     y: int
 
     @classmethod
     def of(cls, contrast: NDArray[np.float32], left: int, top: int) -> _Field:
         row, column = np.unravel_index(int(contrast.argmax()), contrast.shape)
-        most, usual = float(contrast[row, column]), float(np.median(contrast))
-        return cls(most, usual, left + int(column), top + int(row))
+        most, throughout = float(contrast[row, column]), float(np.percentile(contrast, 20))
+        return cls(most, throughout, left + int(column), top + int(row))
 
 
 def _lattice(level: Level) -> list[tuple[int, int, int, int]]:
@@ -122,15 +124,21 @@ def _local_contrast(pixels: Pixels) -> NDArray[np.float32]:
 
 
 def _differs(reader: Reader, level: int, finer: int, places: Sequence[Place]) -> bool:
-    """Whether a patch has another colour, or half of those with something in them show something else."""
-    judged = []
+    """Whether a patch has another colour, or a third of those with something in them show something else.
+
+    A few patches do where all agree. The rim of a round section agrees with its mirror image, so one that does not is
+    reason to look at all places.
+    """
+    judged: list[bool] = []
     for place in places:
+        if len(judged) >= _PATCHES and all(judged):
+            break
         fine, coarse = _patches(reader, level, finer, place)
         if np.abs(fine.mean(axis=(0, 1)) - coarse.mean(axis=(0, 1))).max() > _COLOUR_OFF:
             return True
         alike = _alike(_smoothed(fine), _smoothed(coarse))
         judged += [] if alike is None else [alike]
-    return bool(judged) and judged.count(False) * 2 >= len(judged)
+    return bool(judged) and judged.count(False) * 3 >= len(judged)
 
 
 def _patches(reader: Reader, level: int, finer: int, place: Place) -> tuple[Pixels, Pixels]:
