@@ -64,7 +64,7 @@ class OpenSlideReader:
             raise SlideError(
                 f"{self._path}: cannot read {width} × {height} px at {corner} ({_one_line(error)})"
             ) from error
-        return over_white(_with_colours_shown(rgba))
+        return over_white(rgba)
 
     def native(self, level: int) -> NativeTiles | None:  # noqa: ARG002 - the protocol's signature
         """See `Reader.native`: OpenSlide hands out pixels alone."""
@@ -82,16 +82,6 @@ class OpenSlideReader:
     def close(self) -> None:
         """See `Reader.close`."""
         self._slide.close()
-
-
-def _with_colours_shown(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Straight RGBA, opaque where a pixel has a colour though its alpha is 0: premultiplied, it would have none."""
-    hidden = (rgba[..., 3] == 0) & rgba[..., :3].any(axis=-1)
-    if not hidden.any():
-        return rgba
-    shown = rgba.copy()
-    shown[hidden, 3] = 255
-    return shown
 
 
 def _one_line(error: openslide.OpenSlideError) -> str:

@@ -12,10 +12,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from wsi.readers.base import MAX_TILE_PX
+from wsi.geometry import Level
 
-# Of level 0 so many native tiles are looked at; the coarsest level whole where it is no larger than this.
-LOOKED_AT, WHOLE_PX = 16, MAX_TILE_PX // 16
+# Of level 0 so many native tiles are looked at, or all where it is small; the coarsest level whole unless it is large.
+LOOKED_AT, SMALL_PX, WHOLE_PX = 16, 1 << 18, 1 << 22
 ALL_BITS = 65_535
 # Cameras and their programs write so many bits into 16.
 _USED_BITS = (8, 10, 12, 14)
@@ -61,9 +61,12 @@ class Values:
         return fitting if self.brightest >= _NEAR * fitting else ALL_BITS
 
 
-def spread(count: int) -> list[int]:
-    """Indices of the native tiles of level 0 that are looked at: evenly spread, never more than LOOKED_AT."""
-    return sorted({(2 * number + 1) * count // (2 * LOOKED_AT) for number in range(LOOKED_AT)} if count else set())
+def looked_at(level: Level, tiles: int) -> list[int]:
+    """Indices of a level's native tiles, of which there are `tiles`, that are looked at: all, or evenly spread."""
+    pixels, reduced = level.width * level.height, level.downsample > 1
+    if pixels <= (WHOLE_PX if reduced else SMALL_PX) or tiles <= LOOKED_AT:
+        return list(range(tiles))
+    return [(2 * number + 1) * tiles // (2 * LOOKED_AT) for number in range(LOOKED_AT)]
 
 
 def depth_notes(bits: int, full_scale: int, values: Values | None, by: str = "") -> tuple[str, ...]:

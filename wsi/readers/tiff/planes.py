@@ -21,7 +21,7 @@ from wsi.readers.base import NativeTiles
 from wsi.readers.streamed import streamed_values
 from wsi.readers.tiff.decode import Decode, decoder_of, is_raw, is_streamed, stored_of, tile_size
 from wsi.readers.tiff.pixels import JPEG, alpha_of, colour_samples, colours_of, holds_jfif, is_deep
-from wsi.readers.values import WHOLE_PX, Values, spread
+from wsi.readers.values import Values, looked_at
 
 # Tiles that lie this close in the file are read in one call, up to so many bytes: file systems of clusters answer
 # slowly, and every call hands the interpreter's lock to another thread.
@@ -143,19 +143,17 @@ def values_of(path: Path, pages: Sequence[tifffile.TiffPage]) -> Values | None:
         return Values.joined(
             Values.of(tile, colour_samples(page), alpha_of(page))
             for page in {page.offset: page for page in (first, pages[-1])}.values()
-            for tile in _some_tiles(path, page, file)
+            for tile in _some_tiles(path, page, first, file)
         )
     finally:
         os.close(file)
 
 
-def _some_tiles(path: Path, page: tifffile.TiffPage, file: int) -> Iterator[NDArray[Any]]:
-    """(h, w, samples) as they are stored: all of a small reduced level, some of a large one or level 0."""
-    plane = plane_of(path, page)
+def _some_tiles(path: Path, page: tifffile.TiffPage, first: tifffile.TiffPage, file: int) -> Iterator[NDArray[Any]]:
+    """(h, w, samples) of the tiles that are looked at, as they are stored."""
+    plane = plane_of(path, page, first)
     stored = stored_of(page, plane.tile_height, plane.tile_width)
-    count = plane.offsets.shape[1]
-    small = page.is_reduced and plane.level.width * plane.level.height <= WHOLE_PX
-    for index in range(count) if small else spread(count):
+    for index in looked_at(plane.level, plane.offsets.shape[1]):
         with suppress(Exception):
             raws = plane.read(file, [index])[0]
             if all(raws):

@@ -15,7 +15,7 @@ from wsi.icc import profile_notes, rgb_profile
 from wsi.readers import cache
 from wsi.readers.base import MAX_RANDOM_TILE_PX, Header, NativeTiles
 from wsi.readers.samples import depth_lut, rgb_of, rgb_of_planes
-from wsi.readers.values import ALL_BITS, WHOLE_PX, Values, alpha_notes, depth_notes, spread
+from wsi.readers.values import ALL_BITS, Values, alpha_notes, depth_notes, looked_at
 from wsi.readers.zarr.levels import Array, ZarrImage, open_image, stated_full_scale
 from wsi.readers.zarr.ngff import credible_mpp
 from wsi.readers.zarr.own import own_facts, own_pictures
@@ -200,16 +200,17 @@ class ZarrReader:
 
 
 def _fields(image: ZarrImage) -> Iterator[tuple[int, tuple[int, int, int, int]]]:
-    """(level, (x, y, width, height) px) to look at: the coarsest level if it is small, and some chunks of level 0."""
-    last = len(image.planes) - 1
-    coarsest = image.planes[last].level
-    if last > 0 and coarsest.width * coarsest.height <= WHOLE_PX:
-        yield last, (0, 0, coarsest.width, coarsest.height)
-    plane = image.planes[0]
-    columns, rows = -(-plane.level.width // plane.chunk_width), -(-plane.level.height // plane.chunk_height)
-    for index in spread(columns * rows):
-        x, y = index % columns * plane.chunk_width, index // columns * plane.chunk_height
-        yield 0, (x, y, min(plane.chunk_width, plane.level.width - x), min(plane.chunk_height, plane.level.height - y))
+    """(level, (x, y, width, height) px) of the chunks that are looked at: of level 0 and the coarsest level."""
+    for number in sorted({0, len(image.planes) - 1}):
+        plane = image.planes[number]
+        columns, rows = -(-plane.level.width // plane.chunk_width), -(-plane.level.height // plane.chunk_height)
+        for index in looked_at(plane.level, columns * rows):
+            x, y = index % columns * plane.chunk_width, index // columns * plane.chunk_height
+            width, height = (
+                min(plane.chunk_width, plane.level.width - x),
+                min(plane.chunk_height, plane.level.height - y),
+            )
+            yield number, (x, y, width, height)
 
 
 def _aligned(start: int, stop: int, step: int, end: int) -> tuple[int, int]:
