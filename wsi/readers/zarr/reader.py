@@ -206,11 +206,11 @@ def _fields(image: ZarrImage) -> Iterator[tuple[int, tuple[int, int, int, int]]]
         columns, rows = -(-plane.level.width // plane.chunk_width), -(-plane.level.height // plane.chunk_height)
         for index in looked_at(plane.level, columns * rows):
             x, y = index % columns * plane.chunk_width, index // columns * plane.chunk_height
-            width, height = (
-                min(plane.chunk_width, plane.level.width - x),
-                min(plane.chunk_height, plane.level.height - y),
+            right, bottom = (
+                min(x + plane.chunk_width, plane.level.width),
+                min(y + plane.chunk_height, plane.level.height),
             )
-            yield number, (x, y, width, height)
+            yield number, (x, y, right - x, bottom - y)
 
 
 def _aligned(start: int, stop: int, step: int, end: int) -> tuple[int, int]:
