@@ -20,7 +20,7 @@ from wsi.preview import preview_provenance
 from wsi.provenance import made_of_table, slide_of_table
 from wsi.scores import made_of
 from wsi.slide import SlideInfo
-from wsi.source import Url, source_of
+from wsi.source import Url, file_of, source_of
 from wsi.tiles import read_schema
 
 # Stage, and what is wrong with what it left.
@@ -48,7 +48,7 @@ def _faults(run: Path, folder: Path) -> Iterator[Fault]:
 
 def _replaced(info: SlideInfo, path: Path) -> str | None:
     """That the slide is another one than when it was ingested. One that cannot be reached now is not judged."""
-    files = [source_of(name) for name in (info.source, info.path)]
+    files = [file_of(source_of(name)) for name in (info.source, info.path)]
     if any(isinstance(file, Url) or not file.exists() for file in files):
         return None
     try:

@@ -203,14 +203,11 @@ def _fields(image: ZarrImage) -> Iterator[tuple[int, tuple[int, int, int, int]]]
     """(level, (x, y, width, height) px) of the chunks that are looked at: of level 0 and the coarsest level."""
     for number in sorted({0, len(image.planes) - 1}):
         plane = image.planes[number]
-        columns, rows = -(-plane.level.width // plane.chunk_width), -(-plane.level.height // plane.chunk_height)
-        for index in looked_at(plane.level, columns * rows):
-            x, y = index % columns * plane.chunk_width, index // columns * plane.chunk_height
-            right, bottom = (
-                min(x + plane.chunk_width, plane.level.width),
-                min(y + plane.chunk_height, plane.level.height),
-            )
-            yield number, (x, y, right - x, bottom - y)
+        level, width, height = plane.level, plane.chunk_width, plane.chunk_height
+        columns, rows = -(-level.width // width), -(-level.height // height)
+        for index in looked_at(level, columns * rows):
+            x, y = index % columns * width, index // columns * height
+            yield number, (x, y, min(width, level.width - x), min(height, level.height - y))
 
 
 def _aligned(start: int, stop: int, step: int, end: int) -> tuple[int, int]:
