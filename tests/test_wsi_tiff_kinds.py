@@ -193,8 +193,6 @@ def test_twelve_bits_in_sixteen_are_believed_where_the_file_states_its_largest_v
     largest = [(281, 3, 3, (4095, 4095, 4095), True)]
     tifffile.imwrite(tmp_path / "a.tif", deep, photometric="rgb", tile=(SIDE, SIDE), extratags=largest)
     assert off(read(tmp_path / "a.tif"), tissue) == 0
-    tifffile.imwrite(tmp_path / "b.tif", deep, photometric="rgb", tile=(SIDE, SIDE))
-    assert read(tmp_path / "b.tif").max() <= 16
 
 
 def test_jpeg_2000_of_sixteen_bits(tissue: Pixels, tmp_path: Path) -> None:
@@ -583,7 +581,7 @@ def ome_with_macro(path: Path, tissue: Pixels, macro_first: bool = False) -> Non
     with tifffile.TiffWriter(path, ome=True) as tiff:
         if macro_first:
             write_macro(tiff)
-        tiff.write(tissue, subifds=1, metadata={"Name": "a", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.25}, **tile)
+        tiff.write(tissue, subifds=1, metadata={"Name": "a", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.48}, **tile)
         tiff.write(np.ascontiguousarray(tissue[::2, ::2]), subfiletype=1, **tile)
         if not macro_first:
             write_macro(tiff)
@@ -596,7 +594,7 @@ def test_a_macro_of_the_slides_shape_is_no_level_and_its_mpp_not_the_slides(
     ome_with_macro(tmp_path / "a.ome.tif", tissue, macro_first)
     with open_slide(tmp_path / "a.ome.tif") as slide:
         assert [(level.width, level.height) for level in slide.header.levels] == [(300, 200), (150, 100)]
-        assert slide.mpp == (0.5, 0.25)
+        assert slide.mpp == (0.5, 0.48)
         assert np.array_equal(slide.read(slide.bounds), tissue)
         assert set(slide.associated()) == {"macro"}
 

@@ -94,12 +94,13 @@ class ZarrReader:
         return stated or (ALL_BITS if values is None else values.full_scale)
 
     def _pixel_notes(self, values: Values | None) -> tuple[str, ...]:
-        image, notes = self._image, ()
-        if image.sixteen_bits:
-            top, stated = self._full_scale(values), stated_full_scale(image.multiscale)
-            by = "its display window" if stated else "the type's range" if top == ALL_BITS else ""
-            notes = depth_notes(16, top, None if stated else values, by)
-        return notes + (("4 channels: taken as RGBA", *alpha_notes(values)) if image.channels == 4 else ())
+        image = self._image
+        alpha = ("4 channels: taken as RGBA", *alpha_notes(values)) if image.channels == 4 else ()
+        if not image.sixteen_bits:
+            return alpha
+        top, stated = self._full_scale(values), stated_full_scale(image.multiscale)
+        by = "its display window" if stated else "the type's range" if top == ALL_BITS else ""
+        return depth_notes(16, top, None if stated else values, by) + alpha
 
     def read_level(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         """See `Reader.read_level`. Chunks used in part are decoded whole and kept, so that none is decoded twice."""
