@@ -209,3 +209,18 @@ def test_inspect_says_it_to_people_and_programs(small: Pixels, large: Pixels, tm
     assert "1 of 2 scenes is read: #1" in told
     raw = json.loads(CliRunner().invoke(cli.app, ["inspect", "--json", str(path)]).stdout)
     assert raw["notes"][0].startswith("1 of 2 scenes is read: the largest, 400 × 400 px")
+
+
+def test_images_that_lie_in_other_files_are_named_and_their_mpp_is_not_taken(large: Pixels, tmp_path: Path) -> None:
+    image = (
+        '<Image ID="Image:{0}"><Pixels PhysicalSizeX="{1}" PhysicalSizeY="{1}"><TiffData IFD="0">'
+        '<UUID FileName="{2}">urn:uuid:{0}</UUID></TiffData></Pixels></Image>'
+    )
+    images = image.format(0, 0.25, "a.ome.tif") + image.format(1, 0.5, "b.ome.tif")
+    xml = f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">{images}</OME>'
+    for name in ("a.ome.tif", "b.ome.tif"):
+        tifffile.imwrite(tmp_path / name, large, description=xml, metadata=None, **TILE)
+    for name, mpp, other in (("a.ome.tif", 0.25, "b.ome.tif"), ("b.ome.tif", 0.5, "a.ome.tif")):
+        with open_slide(tmp_path / name) as slide:
+            assert slide.mpp == (mpp, mpp)
+            assert slide.header.notes == (f"more images of it lie in other files, to be read by themselves: {other}",)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tifffile
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 # Parsed, it takes ten times as much.
 _MAX_XML = 32 << 20
+_LISTED = 6
 # Both characters are in use for the same sign: micro and the Greek mu.
 _UM_PER_UNIT = {"µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
 
@@ -40,12 +42,30 @@ def ome_images(tiff: tifffile.TiffFile) -> dict[int, OmeImage]:
     }
     found: dict[int, OmeImage] = {}
     for number, image in enumerate(root.iterfind("{*}Image")):
+        if _other_file(tiff, image) is not None:
+            continue
         settings = image.find("{*}ObjectiveSettings")
         power = powers.get(settings.get("ID", "")) if settings is not None else None
         page = _first_page(image, number)
         if page is not None:
             found.setdefault(page, OmeImage(image.get("Name", ""), _mpp(image.find("{*}Pixels")), power))
     return found
+
+
+def elsewhere_notes(tiff: tifffile.TiffFile) -> tuple[str, ...]:
+    """For people: that images of the same OME-XML lie in other files, which are not read with this one."""
+    root = _root(tiff)
+    images = [] if root is None else root.findall("{*}Image")
+    files = sorted({name for image in images if (name := _other_file(tiff, image)) is not None})
+    listed = ", ".join(files[:_LISTED]) + (f" and {len(files) - _LISTED} more" if len(files) > _LISTED else "")
+    return (f"more images of it lie in other files, to be read by themselves: {listed}",) if files else ()
+
+
+def _other_file(tiff: tifffile.TiffFile, image: Element) -> str | None:
+    """The file beside this one in which the image lies; None where it is this one, or was renamed since."""
+    uuid = image.find("{*}Pixels/{*}TiffData/{*}UUID")
+    name, own = ("" if uuid is None else uuid.get("FileName", "")), Path(tiff.filehandle.path)
+    return name if name and name != own.name and (own.parent / name).is_file() else None
 
 
 def significant_bits(page: tifffile.TiffPage) -> int | None:

@@ -14,7 +14,7 @@ from wsi.errors import SlideError
 from wsi.readers.base import LARGEST_ASSOCIATED_PX, MAX_LEVELS, MAX_SLIDE_SIDE_PX, MAX_STRIP_PX, MAX_TILE_PX
 from wsi.readers.scenes import check_scene, scene_notes
 from wsi.readers.tiff.decode import is_streamed, tile_size
-from wsi.readers.tiff.ome import ome_images
+from wsi.readers.tiff.ome import elsewhere_notes, ome_images
 from wsi.readers.tiff.pixels import unsupported
 from wsi.readers.tiff.scenes import APERIO_NAMES, area_px, images_of, is_transparency, levels_of, name_of
 
@@ -64,7 +64,7 @@ def _chain(stream: BinaryIO) -> Iterator[int]:
 
 
 def level_pages(path: Path, tiff: tifffile.TiffFile, scene: int) -> tuple[list[tifffile.TiffPage], tuple[str, ...]]:
-    """The pages of a scene, finest first, and what people are told of the other scenes.
+    """The pages of a scene, finest first, and what people are told of other images.
 
     Raises SlideError where there is no such scene, sizes are beyond what a slide can have, or the picture is spread
     over several pages.
@@ -80,7 +80,7 @@ def level_pages(path: Path, tiff: tifffile.TiffFile, scene: int) -> tuple[list[t
     for page in levels:
         _check_size(path, page)
     sizes = [(int(page.imagewidth), int(page.imagelength)) for page in scenes]
-    return levels, scene_notes(path, scene, sizes)
+    return levels, scene_notes(path, scene, sizes) + elsewhere_notes(tiff)
 
 
 def named_pages(tiff: tifffile.TiffFile, levels: list[tifffile.TiffPage]) -> dict[str, int]:
