@@ -6,10 +6,15 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -21,18 +26,27 @@ from pipelines.cohort import Cohort, CohortSlide
 from pipelines.commands.app import show_json
 from wsi.errors import WsiError
 
-TESELA = [sys.executable, "-m", "pipelines.cli"]
-
 
 def tesela(*words: object, ok: bool = False) -> str:
-    """Run a command in a process of its own; the one line it says on stderr."""
-    done = subprocess.run([*TESELA, *map(str, words)], capture_output=True, text=True, check=False)
+    """Run a command as from a shell, without the second that a process takes to begin; the one line on stderr."""
+    before = sys.argv, signal.getsignal(signal.SIGTERM)
+    sys.argv = ["tesela", *map(str, words)]
+    with written_to("stdout") as out, written_to("stderr") as errors:
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+        finally:
+            sys.argv = before[0]
+            signal.signal(signal.SIGTERM, before[1])
+        said, faults = (content(file) for file in (out, errors))
     if ok:
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-    assert done.returncode == 2, (done.returncode, done.stderr)
-    lines = done.stderr.strip().splitlines()
-    assert len(lines) == 1, done.stderr
+        assert code == 0, faults
+        return said
+    assert code == 2, (code, faults)
+    lines = faults.strip().splitlines()
+    assert len(lines) == 1, faults
     assert lines[0].startswith("tesela: error: ")
     return lines[0]
 
@@ -43,6 +57,28 @@ def refused(*words: object) -> str:
         CliRunner().invoke(cli.app, [str(word) for word in words], catch_exceptions=False)
     assert "\n" not in str(error.value)
     return str(error.value)
+
+
+def content(file: IO[str]) -> str:
+    file.flush()
+    file.seek(0)
+    return file.read()
+
+
+@contextmanager
+def written_to(stream: str) -> Iterator[IO[str]]:
+    """A file that takes what is written to sys.stdout or sys.stderr, also by libraries that are not Python's."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as file:
+        descriptor, before = {"stdout": 1, "stderr": 2}[stream], getattr(sys, stream)
+        kept = os.dup(descriptor)
+        os.dup2(file.fileno(), descriptor)
+        setattr(sys, stream, file)
+        try:
+            yield file
+        finally:
+            setattr(sys, stream, before)
+            os.dup2(kept, descriptor)
+            os.close(kept)
 
 
 @pytest.fixture(scope="module")
@@ -271,9 +307,20 @@ def test_channels_on_pages_of_their_own_are_no_colour_picture(tmp_path: Path) ->
     assert "3 pages of 512 × 512 px" in line
 
 
+def test_the_command_as_a_shell_starts_it(bad: Path) -> None:
+    command = [sys.executable, "-m", "pipelines.cli", "inspect", str(bad / "text.tif")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("tesela: error: ")
+    assert done.stderr.count("\n") == 1
+
+
 def test_debug_shows_the_traceback(bad: Path) -> None:
     done = subprocess.run(
-        [*TESELA, "inspect", str(bad / "text.tif"), "--debug"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "pipelines.cli", "inspect", str(bad / "text.tif"), "--debug"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert "Traceback" in done.stderr
 
