@@ -240,7 +240,10 @@ train(settings, read_folder(Path({tiles!r}), 0.5), None, Path({out!r}))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("architecture", "mixup"), [("resnet10t", 0.0), ("efficientnet_b0", 0.4)])
+@pytest.mark.parametrize(
+    ("architecture", "mixup"),
+    [pytest.param("resnet10t", 0.0, marks=pytest.mark.acceptance), ("efficientnet_b0", 0.4)],
+)
 def test_a_training_that_was_killed_goes_on_and_ends_the_same(
     tiles: Path, tmp_path: Path, architecture: str, mixup: float
 ) -> None:
