@@ -19,5 +19,5 @@ def fresh(*preload: str) -> BaseContext:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(preload))  # heeded by the server's first child, for all that come
+    context.set_forkserver_preload(["__main__", *preload])  # heeded when the server begins, for all that come
     return context
