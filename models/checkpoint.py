@@ -1,15 +1,15 @@
 """A checkpoint: weights as safetensors, and beside them everything they need to be used rightly, as JSON.
 
 <folder>/model.safetensors   weights; no pickle, so that a file from a stranger cannot run code
-<folder>/model.json          architecture, classes, tile specification, normalisation, stain, provenance, SHA-256
+<folder>/model.json          architecture, classes, tile specification, normalisation, stain, provenance, SHA-256 of the
+                             weights, and the digest of what the model means (`models.description`)
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from models.description import DESCRIPTION, FORMAT, WEIGHTS, altered_parts, read_description, refuse_altered, sealed
 from models.network import build, head_size, one_line, to_input
 from models.orientations import Tta
 from models.stain import Normaliser, normaliser_from_json
@@ -27,10 +28,6 @@ from wsi.atomic import write_json
 from wsi.digest import sha256_of
 from wsi.errors import InputError, MismatchError
 from wsi.geometry import MPP_TOLERANCE, TileGrid, TileSpec
-
-FORMAT = "tesela-checkpoint/1"
-WEIGHTS = "model.safetensors"
-DESCRIPTION = "model.json"
 
 
 @dataclass(frozen=True)
@@ -41,6 +38,8 @@ class Checkpoint:
     temperature: logits are divided by it before the softmax. thresholds: class → probability, None where unset.
     stain: what every tile goes through first, with its target; None where tiles keep their own stain.
     tta: the orientations of a tile whose mean logits temperature and thresholds were fitted to.
+    weights_sha256, digest: of the weights' file, and of both together, see `models.description`; known once written.
+    digest is None of models that were written before there were digests.
     """
 
     architecture: str
@@ -53,6 +52,8 @@ class Checkpoint:
     provenance: dict[str, Any] = field(default_factory=dict)
     stain: Normaliser | None = None
     tta: Tta = "none"
+    weights_sha256: str = field(default="", compare=False)
+    digest: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if len(set(self.classes)) != len(self.classes) or len(self.classes) < 2:
@@ -86,46 +87,68 @@ class Checkpoint:
             )
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint, state_dict: Mapping[str, torch.Tensor]) -> None:
-    """Write `folder`/model.safetensors, then model.json with its SHA-256.
+@dataclass(frozen=True)
+class Seal:
+    """The digest that a model had (None: none), the one that it has now, and the keys of model.json that differ."""
+
+    before: str | None
+    now: str
+    changed: tuple[str, ...]
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, state_dict: Mapping[str, torch.Tensor]) -> Checkpoint:
+    """Write `folder`/model.safetensors, then model.json; returns the checkpoint with both digests.
 
     A run killed between the two leaves a pair that `load_checkpoint` refuses by its hash. Raises InputError where the
     weights cannot be written.
     """
     save_tensors(folder / WEIGHTS, state_dict, {"format": "pt"})
-    digest = sha256_of(folder / WEIGHTS)
-    write_json(folder / DESCRIPTION, {"format": FORMAT, "weights_sha256": digest, **asdict(checkpoint)})
+    weights = sha256_of(folder / WEIGHTS)
+    description = sealed({"format": FORMAT, **asdict(checkpoint), "weights_sha256": weights})
+    write_json(folder / DESCRIPTION, description)
+    return replace(checkpoint, weights_sha256=weights, digest=description["digest"])
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
-    """What model.json says, without the weights. Raises InputError where there is no valid one."""
-    return _parse(folder)[0]
-
-
-def weights_digest(folder: Path) -> str:
-    """SHA-256 of the weights, as model.json states it: what tells one training from another."""
-    return _parse(folder)[1]
+    """What model.json says, without the weights. Raises InputError where there is no valid one, or it was altered."""
+    description = read_description(folder)
+    checkpoint = _parsed(folder, description)
+    refuse_altered(folder / DESCRIPTION, description)
+    return checkpoint
 
 
 def load_checkpoint(folder: Path) -> tuple[Checkpoint, torch.nn.Module]:
     """The checkpoint and its network, on the CPU, in eval mode.
 
-    Raises InputError, in one line, where a file is missing, damaged, or the two do not belong together.
+    Raises InputError, in one line, where a file is missing, damaged or altered, or the two do not belong together.
     """
-    checkpoint, expected = _parse(folder)
-    path = folder / WEIGHTS
-    if not path.is_file():
-        raise InputError(f"{folder}: {DESCRIPTION} is there, but {WEIGHTS} is missing; copy both files")
-    try:
-        weights = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"{path}: not a safetensors file ({one_line(error)}); copy or train it again") from error
-    found = sha256_of(path)
-    if found != expected:
-        raise InputError(
-            f"{path}: SHA-256 is {found[:12]}…, {DESCRIPTION} expects {expected[:12]}…; "
-            "the two files are of different trainings, or one is damaged: copy both again"
-        )
+    description = read_description(folder)
+    loaded = _load(folder, description)
+    refuse_altered(folder / DESCRIPTION, description)
+    return loaded
+
+
+def seal_checkpoint(folder: Path) -> Seal:
+    """Accept what model.json says now as a model of its own: write its digest anew, and into provenance what changed.
+
+    Raises InputError for whatever `load_checkpoint` refuses, but for an altered model.json; and then writes nothing.
+    """
+    description = read_description(folder)
+    _load(folder, description)
+    before, changed = description.get("digest"), altered_parts(description)
+    if before is None or changed:
+        of_before = description["provenance"].get("sealed", [])
+        entry = {"digest_before": before, "changed": list(changed)}
+        description["provenance"] = {**description["provenance"], "sealed": [*of_before, entry]}
+        description = sealed(description)
+        write_json(folder / DESCRIPTION, description)
+    return Seal(before, str(description["digest"]), changed)
+
+
+def _load(folder: Path, description: dict[str, Any]) -> tuple[Checkpoint, torch.nn.Module]:
+    """The two of a description whose digest is not looked at."""
+    checkpoint = _parsed(folder, description)
+    weights = _weights(folder, checkpoint.weights_sha256)
     try:
         network = build(checkpoint.architecture, len(checkpoint.classes), False, checkpoint.tile.size_px)
     except InputError as error:
@@ -139,39 +162,45 @@ def load_checkpoint(folder: Path) -> tuple[Checkpoint, torch.nn.Module]:
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
-        raise InputError(f"{path}: not weights of {checkpoint.architecture} ({one_line(error)})") from error
+        raise InputError(f"{folder / WEIGHTS}: not weights of {checkpoint.architecture} ({one_line(error)})") from error
     return checkpoint, network.eval()
 
 
-def _parse(folder: Path) -> tuple[Checkpoint, str]:
-    path = folder / DESCRIPTION
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such model folder; `tesela train` writes one")
+def _weights(folder: Path, expected: str) -> dict[str, torch.Tensor]:
+    path = folder / WEIGHTS
     if not path.is_file():
-        raise InputError(f"{folder}: no {DESCRIPTION} in it, so it is not a model; `tesela train` writes one")
+        raise InputError(f"{folder}: {DESCRIPTION} is there, but {WEIGHTS} is missing; copy both files")
     try:
-        raw = json.loads(path.read_text("utf-8"))
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path}: not JSON ({one_line(error)}); copy the model again") from error
-    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
-        found = raw.get("format") if isinstance(raw, dict) else type(raw).__name__
-        raise InputError(f"{path}: its format is {found!r}, not {FORMAT!r}; use a model that `tesela train` wrote")
+        weights = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path}: not a safetensors file ({one_line(error)}); copy or train it again") from error
+    found = sha256_of(path)
+    if found != expected:
+        raise InputError(
+            f"{path}: SHA-256 is {found[:12]}…, {DESCRIPTION} expects {expected[:12]}…; "
+            "the two files are of different trainings, or one is damaged: copy both again"
+        )
+    return weights
+
+
+def _parsed(folder: Path, description: dict[str, Any]) -> Checkpoint:
+    path = folder / DESCRIPTION
     try:
-        return _from_json(raw), str(raw["weights_sha256"])
+        return _from_json(description)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except KeyError as error:
         raise InputError(f"{path}: {error.args[0]!r} is missing; copy the model again") from error
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(f"{path}: not what `tesela train` writes ({one_line(error)})") from error
 
 
 def _from_json(raw: dict[str, Any]) -> Checkpoint:
-    known = {"format", "weights_sha256", *Checkpoint.__dataclass_fields__}
+    known = {"format", "digest_parts", *Checkpoint.__dataclass_fields__}
     unknown = sorted(set(raw) - known)
     if unknown:
         raise InputError(f"unknown keys {unknown}; a newer Tesela may have written it")
-    tile, thresholds, classes = raw["tile"], raw["thresholds"], raw["classes"]
+    tile, thresholds, classes, digest = raw["tile"], raw["thresholds"], raw["classes"], raw.get("digest")
     if not isinstance(classes, list):
         raise TypeError(f"classes is {classes!r}, no list")  # a text would be taken letter by letter
     return Checkpoint(
@@ -185,6 +214,8 @@ def _from_json(raw: dict[str, Any]) -> Checkpoint:
         provenance=dict(raw["provenance"]),
         stain=normaliser_from_json(raw.get("stain")),
         tta=raw.get("tta", "none"),
+        weights_sha256=str(raw["weights_sha256"]),
+        digest=None if digest is None else str(digest),
     )
 
 

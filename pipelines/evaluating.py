@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.checkpoint import Checkpoint, load_checkpoint, weights_digest
+from models.checkpoint import Checkpoint, load_checkpoint
 from models.data import LabelledSlide, SlideSet, TileSet, read_folder, read_slides
+from models.description import NO_DIGEST
 from models.evaluation import evaluate as evaluate_scored
 from models.evaluation.measure import Measured, measure
 from models.evaluation.plots import plot_all
@@ -126,6 +127,8 @@ def evaluate(
     )
     if measured.no_baselines is not None:
         found["warnings"].append(measured.no_baselines)
+    if checkpoint.digest is None:
+        found["notes"].append(f"model {name_of(model)}: {NO_DIGEST}")
     if (checkpoint.provenance.get("data") or {}).get("fingerprint") == tiles.fingerprint():
         found["warnings"].insert(0, f"{data}: the model was trained on these very tiles: its figures here say nothing")
     if isinstance(tiles, SlideSet):
@@ -156,7 +159,8 @@ def _model(folder: Path, checkpoint: Checkpoint, validation: float | None) -> di
     return {
         "name": name_of(folder),
         "architecture": checkpoint.architecture,
-        "weights_sha256": weights_digest(folder),
+        "weights_sha256": checkpoint.weights_sha256,
+        "model_digest": checkpoint.digest,
         "size_px": checkpoint.tile.size_px,
         "mpp": checkpoint.tile.mpp,
         "thresholds": checkpoint.thresholds,

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import torch
 
+from models.description import NO_DIGEST
 from models.predict import Failed, PredictOptions, Scorer, SlideJob, score_slides
 from pipelines import stages
-from pipelines.console import progress_bar
+from pipelines.console import err, progress_bar
 from wsi.blank import BlankOptions
 from wsi.digest import sha256_of
 from wsi.errors import InputError, WsiError
@@ -54,6 +55,8 @@ def predict(
     if threads is not None:
         torch.set_num_threads(threads)
     scorer = Scorer(model, options)
+    if scorer.checkpoint.digest is None:
+        err.print(f"note: model {scorer.name}: {NO_DIGEST}", markup=False)
     jobs, of_job = [], []
     for request in requests:
         try:

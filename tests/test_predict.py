@@ -14,6 +14,7 @@ import torch
 from typer.testing import CliRunner
 
 from models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from models.description import sealed
 from models.evaluation.predicting import predict_tiles
 from models.network import build, normalisation
 from models.predict import Failed, PredictOptions, Scored, Scorer, SlideJob, score_slide, score_slides
@@ -197,7 +198,7 @@ def test_a_model_is_scored_in_the_orientations_it_was_fitted_in(model: Path, tmp
     folder = tmp_path / "turned"
     shutil.copytree(model, folder)
     raw = json.loads((folder / "model.json").read_text())
-    (folder / "model.json").write_text(json.dumps(raw | {"tta": "d4", "temperature": 1.0}))
+    (folder / "model.json").write_text(json.dumps(sealed(raw | {"tta": "d4", "temperature": 1.0})))
     tiles = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
     own, asked = Scorer(folder, FP32), Scorer(folder, dataclasses.replace(FP32, tta="none"))
     assert (own.made_of["tta"], asked.made_of["tta"], Scorer(model, FP32).made_of["tta"]) == ("d4", "none", "none")

@@ -247,7 +247,7 @@ def test_a_checkpoint_keeps_the_target(models: tuple[Path, Path], normaliser: No
 def test_an_older_model_has_none(models: tuple[Path, Path]) -> None:
     path = models[0] / "model.json"
     raw = json.loads(path.read_text())
-    del raw["stain"]
+    del raw["stain"], raw["digest"]
     path.write_text(json.dumps(raw))
     assert read_checkpoint(models[0]).stain is None
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.checkpoint import load_checkpoint, weights_digest
+from models.checkpoint import load_checkpoint
 from models.network import Network, out_of_memory
 from models.orientations import Tta, oriented_logits
 from models.registry import name_of
@@ -71,7 +71,6 @@ class Scorer:
         self.options = options
         self.tta: Tta = self.checkpoint.tta if options.tta == "model" else options.tta
         self.name = name_of(folder)
-        self._weights = weights_digest(folder)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network: Network = network.to(self.device)
         if self.device.type == "cpu":
@@ -105,8 +104,13 @@ class Scorer:
 
     @property
     def made_of(self) -> dict[str, str]:
-        """What the scores depend on: the weights (SHA-256), the precision that was taken, the orientations."""
-        return {"weights": self._weights, "precision": self.plan.text, "tta": self.tta}
+        """What the scores depend on: weights and model (SHA-256), the precision that was taken, the orientations.
+
+        Without `model_digest` where the model was written before there were digests.
+        """
+        digest = self.checkpoint.digest
+        of_model = {"weights": self.checkpoint.weights_sha256, **({"model_digest": digest} if digest else {})}
+        return {**of_model, "precision": self.plan.text, "tta": self.tta}
 
     @torch.inference_mode()
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -52,6 +52,8 @@ def _of(split: Split, trained: Trained) -> dict[str, Any]:
     test = trained.verdict.test or {}
     return {
         "name": split.name,
+        "weights_sha256": trained.checkpoint.weights_sha256,
+        "model_digest": trained.checkpoint.digest,
         "split": split.how,
         "notes": list(split.notes),
         "test_tiles": test.get("tiles"),

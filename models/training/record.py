@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.checkpoint import Checkpoint
 from models.data import TileSet
 from models.progress import EpochReport
 from models.splits import Split
@@ -28,9 +29,16 @@ _PACKAGES = (
 )
 
 
-def metrics_of(verdict: Verdict, history: Sequence[EpochReport], best_epoch: int) -> dict[str, Any]:
-    """metrics.json: the kept epoch's figures on the validation tiles, those on the test tiles, and all epochs."""
+def metrics_of(
+    checkpoint: Checkpoint, verdict: Verdict, history: Sequence[EpochReport], best_epoch: int
+) -> dict[str, Any]:
+    """metrics.json: the kept epoch's figures on the validation tiles, those on the test tiles, and all epochs.
+
+    checkpoint: as it was written, with the digests by which the figures are known to be of this model.
+    """
     return {
+        "weights_sha256": checkpoint.weights_sha256,
+        "model_digest": checkpoint.digest,
         "best_epoch": best_epoch,
         "val": verdict.val,
         "test": verdict.test,

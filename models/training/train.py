@@ -147,15 +147,14 @@ def _train(
         "test": summary_of(verdict.test),
     }
     checkpoint = _checkpoint(settings, classes, fit, verdict, stain, provenance)
-    trained = Trained(checkpoint, verdict)
     leave(fabric)
     if first:
-        _write(out, trained, best, history)
+        checkpoint = _write(out, checkpoint, verdict, best, history)
         write_split(out / "splits.csv", train_set, parts)
         reporter.warned(verdict.figures["warnings"])
         forget_state(out)
         reporter.finished(out, provenance)
-    return trained
+    return Trained(checkpoint, verdict)
 
 
 def _checkpoint(
@@ -180,13 +179,15 @@ def _checkpoint(
     )
 
 
-def _write(out: Path, trained: Trained, best: Best, history: Sequence[EpochReport]) -> None:
-    """The checkpoint, its figures and its pictures."""
-    verdict = trained.verdict
-    save_checkpoint(out, trained.checkpoint, best.weights)
-    write_json(out / "metrics.json", metrics_of(verdict, history, best.epoch))
+def _write(
+    out: Path, checkpoint: Checkpoint, verdict: Verdict, best: Best, history: Sequence[EpochReport]
+) -> Checkpoint:
+    """The checkpoint, its figures and its pictures; returns the checkpoint with the digests of what was written."""
+    written = save_checkpoint(out, checkpoint, best.weights)
+    write_json(out / "metrics.json", metrics_of(written, verdict, history, best.epoch))
     plot_curve(out / "plots" / "curve.png", history, best.epoch)
     plot_all(out / "plots", verdict.shown, verdict.figures)
+    return written
 
 
 def _tested(
