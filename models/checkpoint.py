@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from models.description import DESCRIPTION, FORMAT, WEIGHTS, altered_parts, read_description, refuse_altered, sealed
 from models.network import build, head_size, one_line, to_input
 from models.orientations import Tta
+from models.registry import is_registered
 from models.stain import Normaliser, normaliser_from_json
 from models.tensors import save_tensors
 from wsi.atomic import write_json
@@ -95,6 +96,15 @@ class Seal:
     now: str
     changed: tuple[str, ...]
 
+    @property
+    def text(self) -> str:
+        """For a person."""
+        if self.before is None:
+            return f"had no digest, and has now {self.now}"
+        if not self.changed:
+            return f"nothing was altered, its digest stays {self.now}"
+        return f"changed: {', '.join(self.changed)}; its digest was {self.before}, and is now {self.now}"
+
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, state_dict: Mapping[str, torch.Tensor]) -> Checkpoint:
     """Write `folder`/model.safetensors, then model.json; returns the checkpoint with both digests.
@@ -135,6 +145,8 @@ def seal_checkpoint(folder: Path) -> Seal:
     """
     description = read_description(folder)
     _load(folder, description)
+    if is_registered(folder):
+        raise InputError(f"{folder}: a registered version never changes; seal a copy of it, and add that")
     before, changed = description.get("digest"), altered_parts(description)
     if before is None or changed:
         of_before = description["provenance"].get("sealed", [])

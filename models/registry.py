@@ -1,31 +1,31 @@
 """A local registry of models: colon-9@3 is the third that was added as colon-9; plain colon-9 is the promoted one.
 
-<root>/<name>/<version>/   the model's folder, as `tesela train` wrote it; never changed once it is there
-<root>/<name>/promoted     the version that the plain name means
+<root>/<name>/<version>/          the model's folder, as `tesela train` wrote it; never changed once it is there
+<root>/<name>/promoted            the version that the plain name means, and its digest
+<root>/.added/<name>/<version>    the digest of what was added; it stays when a version goes, so that no number is given
+                                  twice
 
-The root is $TESELA_MODELS, else ~/.tesela/models. Without torch, so that a workflow that only looks up a folder starts
-at once.
+The root is $TESELA_MODELS, else ~/.tesela/models. Only `add` needs torch, so that a workflow that looks up a folder
+starts at once.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wsi.atomic import writing
-from wsi.digest import sha256_of
-from wsi.errors import InputError, TakenError
+from models.description import DESCRIPTION, digest_of, read_description, sealed
+from wsi.atomic import write_json, writing
+from wsi.errors import InputError
+from wsi.files import remove
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _REFERENCE = re.compile(rf"({_NAME.pattern})(?:@(\d+))?")
-_DESCRIPTION, _WEIGHTS, _PROMOTED = "model.json", "model.safetensors", "promoted"
-_KEYS = ("architecture", "tile", "classes", "weights_sha256")  # without them it is no model
+_PROMOTED, _ADDED = "promoted", ".added"
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,13 @@ def default_root() -> Path:
 def model_folder(given: str | Path, root: Path | None = None) -> Path:
     """The folder of a model that is named by its path, or as name or name@version in the registry.
 
-    A folder goes before a registered name. Raises InputError where there is neither.
+    A folder goes before a registered name. Raises InputError where there is neither, or a registered version is not
+    what was added.
     """
     path = Path(given)
     found = _REFERENCE.fullmatch(str(given))
+    if path.is_dir() and is_registered(path):
+        return Registry(default_root()).entry(path.absolute().parent.name, int(path.absolute().name)).folder
     if path.is_dir() or found is None:
         return path
     registry = Registry(root or default_root())
@@ -67,11 +70,16 @@ def model_folder(given: str | Path, root: Path | None = None) -> Path:
     return registry.entry(found[1], int(found[2]) if found[2] else None).folder
 
 
+def is_registered(folder: Path) -> bool:
+    """Whether the model in `folder` is a version in the registry of this machine."""
+    whole = folder.absolute()
+    return whole.parent.parent == default_root().absolute() and whole.name.isdecimal()
+
+
 def name_of(folder: Path) -> str:
     """What people call the model in `folder`: name@version of a registered one, else as its folder is named."""
     whole = folder.absolute()
-    registered = whole.parent.parent == default_root().absolute() and whole.name.isdigit()
-    return f"{whole.parent.name}@{whole.name}" if registered else whole.name
+    return f"{whole.parent.name}@{whole.name}" if is_registered(folder) else whole.name
 
 
 class Registry:
@@ -86,7 +94,7 @@ class Registry:
 
     def versions(self, name: str) -> list[int]:
         """Of one model, the first one first."""
-        return sorted(int(path.name) for path in (self.root / name).glob("*") if path.name.isdigit())
+        return _numbers(self.root / name)
 
     def entries(self) -> tuple[list[Entry], list[InputError]]:
         """Every version of every model; and what is wrong with those that are damaged."""
@@ -100,8 +108,11 @@ class Registry:
         return found, faults
 
     def entry(self, name: str, version: int | None = None) -> Entry:
-        """One version; None: the promoted one. Raises InputError where it is not there."""
-        versions, promoted = self.versions(name), self._promoted(name)
+        """One version; None: the promoted one.
+
+        Raises InputError where it is not there, or is not what was added or promoted under that number.
+        """
+        versions, (promoted, promoted_digest) = self.versions(name), self._promoted(name)
         wanted = promoted if version is None else version
         if wanted is None:
             raise InputError(
@@ -111,43 +122,89 @@ class Registry:
         if wanted not in versions:
             raise InputError(f"{name}@{wanted}: no such model in {self.root}; there are {_listed(name, versions)}")
         folder = self.root / name / str(wanted)
-        return Entry(name, wanted, folder, wanted == promoted, _description(folder))
+        description = read_description(folder)
+        given = {"added": _text(self._mark(name, wanted))}
+        if wanted == promoted:
+            given["promoted"] = promoted_digest
+        for how, digest in given.items():
+            if digest and digest != digest_of(description):
+                raise InputError(
+                    f"{name}@{wanted}: {folder} is not what was {how} ({digest[:12]}…): its {DESCRIPTION} now means "
+                    f"{digest_of(description)[:12]}…; put back what was there, or add the other one as a new version"
+                )
+        return Entry(name, wanted, folder, wanted == promoted, description)
 
     def add(self, folder: Path, name: str) -> Entry:
-        """Copy a model's folder in, as the next version of `name`; the same weights are there once only.
+        """Copy a model's folder in, as the next version of `name`; a model that means the same is there once only.
 
-        Raises InputError for a model that is not whole: a version is never changed once it is there.
+        One without a digest gets it there. Raises InputError for whatever `load_checkpoint` refuses: a version is never
+        changed once it is there.
         """
+        from models.checkpoint import load_checkpoint  # torch, for this alone
+
         if not _NAME.fullmatch(name):
             raise InputError(f"{name!r} cannot name a model; use letters, digits, dot, dash and underscore")
-        digest = _description(folder)["weights_sha256"]
-        if not (folder / _WEIGHTS).is_file():
-            raise InputError(f"{folder}: {_DESCRIPTION} is there, but {_WEIGHTS} is missing; copy both files")
-        if sha256_of(folder / _WEIGHTS) != digest:
-            raise InputError(f"{folder / _WEIGHTS}: not the weights that {_DESCRIPTION} is of; copy both files again")
-        while True:
-            for known in self.entries()[0]:
-                if known.name == name and known.description["weights_sha256"] == digest:
-                    return known
-            version = max(self.versions(name), default=0) + 1
-            # Somebody else may add the same version at this moment, and then the next one is ours.
-            with suppress(TakenError):
-                with writing(self.root / name / str(version)) as temporary:
-                    shutil.copytree(folder, temporary)
-                return self.entry(name, version)
+        description = read_description(folder)
+        load_checkpoint(folder)
+        digest = digest_of(description)
+        for known in self.entries()[0]:
+            if known.name == name and digest_of(known.description) == digest:
+                return known
+        version = self._reserved(name)
+        with writing(self.root / name / str(version)) as temporary:
+            shutil.copytree(folder, temporary)
+            if description.get("digest") is None:
+                write_json(temporary / DESCRIPTION, sealed(description))
+            _write_text(self._mark(name, version), digest)
+        return self.entry(name, version)
 
     def promote(self, name: str, version: int) -> Entry:
         """Let the plain name mean this version."""
-        self.entry(name, version)
-        with writing(self.root / name / _PROMOTED) as temporary:
-            temporary.write_text(f"{version}\n", "utf-8")
+        digest = digest_of(self.entry(name, version).description)
+        _write_text(self.root / name / _PROMOTED, f"{version} {digest}")
         return self.entry(name, version)
 
-    def _promoted(self, name: str) -> int | None:
-        try:
-            return int((self.root / name / _PROMOTED).read_text("utf-8"))
-        except (FileNotFoundError, ValueError):
-            return None
+    def remove(self, name: str, version: int, *, force: bool = False) -> bool:
+        """Delete a version; its number is not given again. Returns whether it was the promoted one.
+
+        Raises InputError where it is not there; or is promoted, and not `force`: the plain name then means nothing.
+        """
+        versions, (promoted, _) = self.versions(name), self._promoted(name)
+        if version not in versions:
+            raise InputError(f"{name}@{version}: no such model in {self.root}; there are {_listed(name, versions)}")
+        if version == promoted and not force:
+            raise InputError(
+                f"{name}@{version} is promoted: {name} means it; promote another version first, or remove it with "
+                f"--force, and {name} will mean none"
+            )
+        if version == promoted:
+            remove(self.root / name / _PROMOTED)
+        folder = self.root / name / str(version)
+        hidden = folder.with_name(f".{version}.{os.getpid()}.removed")
+        os.replace(folder, hidden)  # gone at once: nobody loads half of it
+        remove(hidden)
+        return version == promoted
+
+    def _reserved(self, name: str) -> int:
+        """The next number of `name`, taken by making its mark: of two who add at once each gets one of its own."""
+        marks = self._mark(name, 0).parent
+        marks.mkdir(parents=True, exist_ok=True)
+        number = max(*self.versions(name), *_numbers(marks), self._promoted(name)[0] or 0, 0)
+        while True:
+            number += 1
+            try:
+                self._mark(name, number).touch(exist_ok=False)
+            except FileExistsError:
+                continue
+            return number
+
+    def _mark(self, name: str, version: int) -> Path:
+        return self.root / _ADDED / name / str(version)
+
+    def _promoted(self, name: str) -> tuple[int | None, str]:
+        """The number and the digest; no digest where it was promoted before there were digests."""
+        number, _, digest = _text(self.root / name / _PROMOTED).partition(" ")
+        return (int(number) if number.isdecimal() else None), digest
 
 
 def parse_reference(text: str) -> tuple[str, int]:
@@ -162,17 +219,17 @@ def _listed(name: str, versions: list[int]) -> str:
     return ", ".join(f"{name}@{version}" for version in versions) or "none"
 
 
-def _description(folder: Path) -> dict[str, Any]:
+def _numbers(folder: Path) -> list[int]:
+    return sorted(int(path.name) for path in folder.glob("*") if path.name.isdecimal())
+
+
+def _text(path: Path) -> str:
     try:
-        found = json.loads((folder / _DESCRIPTION).read_text("utf-8"))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(
-            f"{folder}: no {_DESCRIPTION} in it, so it is not a model; `tesela train` writes one"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder / _DESCRIPTION}: not JSON ({error}); copy the model again") from error
-    if not isinstance(found, dict):
-        raise InputError(f"{folder / _DESCRIPTION}: not the description of a model; copy the model again")
-    if missing := [key for key in _KEYS if key not in found]:
-        raise InputError(f"{folder / _DESCRIPTION}: {', '.join(missing)} missing; copy the model again")
-    return found
+        return path.read_text("utf-8").strip()
+    except (FileNotFoundError, ValueError):
+        return ""
+
+
+def _write_text(path: Path, text: str) -> None:
+    with writing(path) as temporary:
+        temporary.write_text(f"{text}\n", "utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from models import network as networks
 from models.augment import EvalCrop, StainJitter, TrainAugment
 from models.checkpoint import Checkpoint, load_checkpoint, read_checkpoint, save_checkpoint
 from models.data import LabelledSlide, read_folder, read_slides
+from models.description import digest_of
 from models.metrics import classification_metrics
 from models.network import build, head_size, normalisation, to_input
 from models.torch_setup import timm
@@ -126,6 +128,95 @@ def test_a_description_that_does_not_fit_is_refused(
         load_checkpoint(folder)
     assert str(folder) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+STAIN = {"method": "reinhard", "mean": [50, 30, -12], "spread": [13, 6, 4]}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"classes": ["b", "a"]},
+        {"mean": [0, 0, 0]},
+        {"std": [0.2, 0.2, 0.2000001]},
+        {"temperature": 1.4999999999999998},
+        {"tile": {"size_px": 32, "mpp": 0.25, "stride_px": 32}},
+        {"thresholds": {"b": 0.31}},
+        {"thresholds": None},
+        {"stain": STAIN},
+        {"tta": "d4"},
+    ],
+    ids=lambda change: "-".join(change),
+)
+def test_a_description_that_was_altered_is_refused_and_what_was_altered_is_named(
+    saved: Path, tmp_path: Path, change: dict[str, object]
+) -> None:
+    folder = copy_of(saved, tmp_path / "altered", **change)
+    for read in (load_checkpoint, read_checkpoint):
+        with pytest.raises(
+            InputError, match=rf"model\.json was altered after training \({next(iter(change))}\)"
+        ) as caught:
+            read(folder)
+        assert "\n" not in str(caught.value)
+        assert "tesela models seal" in str(caught.value)
+
+
+def test_weights_of_another_training_with_their_own_hash_are_refused(saved: Path, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    checkpoint = dataclasses.replace(read_checkpoint(saved))
+    save_checkpoint(tmp_path / "other", checkpoint, build("resnet10t", 2).state_dict())
+    digest = json.loads((saved / "model.json").read_text())["digest"]
+    with pytest.raises(InputError, match=r"altered after training \(weights_sha256 or digest\)"):
+        load_checkpoint(copy_of(tmp_path / "other", tmp_path / "mixed", digest=digest))
+
+
+def test_what_does_not_change_the_meaning_may_change(saved: Path, tmp_path: Path) -> None:
+    """A figure of the training, a space, another order of keys, 32.0 for 32."""
+    folder = copy_of(
+        saved, tmp_path / "m", provenance={"site": "north"}, tile={"mpp": 0.5, "stride_px": 32, "size_px": 32.0}
+    )
+    raw = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(dict(reversed(raw.items())), indent=7))
+    assert read_checkpoint(folder).digest == read_checkpoint(saved).digest
+
+
+def test_the_digest_is_that_of_the_meaning_and_nothing_else() -> None:
+    """A fixed one: a digest that changed from one version to the next would make every model a stranger."""
+    description = {
+        "format": "tesela-checkpoint/1",
+        "weights_sha256": "0" * 64,
+        "architecture": "resnet10t",
+        "classes": ["stroma", "tumör"],
+        "tile": {"size_px": 128, "mpp": 0.1 + 0.2, "stride_px": 128},
+        "mean": [0.5, 0.4, 0.3],
+        "std": [1, 0.2, 0.2],
+        "temperature": 1e-7,
+        "thresholds": None,
+        "provenance": {},
+        "stain": None,
+        "tta": "none",
+    }
+    text = '"temperature":1e-07,"tile":{"mpp":0.30000000000000004,"size_px":128.0,"stride_px":128.0},"tta":"none"'
+    whole = (
+        '{"architecture":"resnet10t","classes":["stroma","tum\\u00f6r"],"mean":[0.5,0.4,0.3],"std":[1.0,0.2,0.2],'
+        + text
+        + ',"weights_sha256":"'
+        + "0" * 64
+        + '"}'
+    )
+    assert digest_of(description) == hashlib.sha256(whole.encode()).hexdigest()
+
+
+def test_a_model_of_before_there_were_digests_loads_as_it_did(saved: Path, tmp_path: Path) -> None:
+    folder = copy_of(saved, tmp_path / "old")
+    raw = json.loads((folder / "model.json").read_text())
+    del raw["digest"], raw["digest_parts"]
+    (folder / "model.json").write_text(json.dumps(raw))
+    old, network = load_checkpoint(folder)
+    assert old == read_checkpoint(saved)
+    assert (old.digest, old.weights_sha256) == (None, read_checkpoint(saved).weights_sha256)
+    expected = load_checkpoint(saved)[1].state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in network.state_dict().items())
 
 
 def test_weights_that_are_no_safetensors_are_refused(saved: Path, tmp_path: Path) -> None:

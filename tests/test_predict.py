@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +25,7 @@ from pipelines.commands.app import app
 from wsi.errors import InputError, MismatchError, SlideError, WsiError
 from wsi.geometry import TileGrid, TileSpec
 from wsi.heatmap import Heatmap
+from wsi.scores import made_of
 from wsi.slide import Slide, open_slide
 from wsi.stream import ahead, read_tiles
 
@@ -277,6 +280,39 @@ def test_a_slide_whose_results_find_no_room_stops_no_other(
     assert said in found.stderr
     assert f"{tmp_path / phantom_jpeg.stem}: " in found.stderr
     assert (tmp_path / phantom_jpeg.stem / "summary.json").is_file()
+
+
+def described(model: Path, to: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """A copy of a model whose model.json was changed by hand."""
+    raw = json.loads((shutil.copytree(model, to) / "model.json").read_text())
+    change(raw)
+    (to / "model.json").write_text(json.dumps(raw))
+    return to
+
+
+def test_every_result_says_by_which_model_it_was_made(model: Path, phantom_tiled: Path, tmp_path: Path) -> None:
+    given = ["predict", str(phantom_tiled), "--precision", "32-true", "--out", str(tmp_path / "out")]
+    found = CliRunner().invoke(app, [*given, "--model", str(model)])
+    assert "note:" not in found.stderr
+    digest = json.loads((model / "model.json").read_text())["digest"]
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["model_digest"] == digest
+    assert made_of(tmp_path / "out" / "predictions.parquet")["model_digest"] == digest
+    swapped = described(model, tmp_path / "swapped", lambda raw: raw["classes"].reverse())
+    found = CliRunner().invoke(app, [*given, "--model", str(swapped)])
+    assert isinstance(found.exception, InputError)
+    assert "altered after training (classes)" in str(found.exception)
+
+
+def test_a_model_of_before_there_were_digests_scores_to_the_bit_as_it_did_and_is_noted_once(
+    model: Path, phantom_tiled: Path, phantom_jpeg: Path, tmp_path: Path
+) -> None:
+    old = described(model, tmp_path / "old", lambda raw: (raw.pop("digest"), raw.pop("digest_parts")))
+    tiles = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
+    assert np.array_equal(Scorer(old, FP32).probabilities(tiles), Scorer(model, FP32).probabilities(tiles))
+    assert "model_digest" not in Scorer(old, FP32).made_of
+    given = ["predict", str(phantom_tiled), str(phantom_jpeg), "--model", str(old), "--out", str(tmp_path / "out")]
+    found = CliRunner().invoke(app, [*given, "--precision", "32-true"])
+    assert found.stderr.count("note: model old: it has no digest") == 1
 
 
 def test_scores_are_not_added_to_scores(model: Path, phantom_tiled: Path, tmp_path: Path) -> None:

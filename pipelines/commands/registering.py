@@ -1,4 +1,4 @@
-"""Models by name: models add, list, promote."""
+"""Models by name: models add, list, promote, remove; and seal, for one that was changed by hand."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ def add(
     name: Annotated[str, typer.Option(help="its name; the version is the next number")],
     as_json: AsJson = False,
 ) -> None:
-    """Copy a model into the registry as the next version of NAME. The same weights get no second version."""
+    """Copy a model into the registry as the next version of NAME. A model that means the same gets no second version.
+
+    It is loaded first: what `tesela predict` would refuse is no version. A number is never given twice.
+    """
     entry = Registry(default_root()).add(model, name)
     return show_json(_row(entry)) if as_json else err.print(f"{entry.reference} · {entry.folder}")
 
@@ -62,6 +65,34 @@ def promote(reference: Annotated[str, typer.Argument(metavar="NAME@VERSION", sho
     err.print(f"{entry.name} is now {entry.reference}")
 
 
+@models.command("remove")
+def remove(
+    reference: Annotated[str, typer.Argument(metavar="NAME@VERSION", show_default=False)],
+    force: Annotated[bool, typer.Option("--force", help="also the promoted version: NAME then means none")] = False,
+) -> None:
+    """Delete a version. Its number is not given again, and what names it is refused from now on."""
+    name, version = parse_reference(reference)
+    was_promoted = Registry(default_root()).remove(name, version, force=force)
+    err.print(f"removed {reference}{f'; {name} means no version now' if was_promoted else ''}", markup=False)
+
+
+@models.command("seal")
+def seal(
+    model: Annotated[Path, typer.Argument(metavar="FOLDER", help="model that was changed by hand", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Accept what a model.json says now, such as another threshold, as a new model with a digest of its own.
+
+    The folder is loaded first, and left as it is where that fails. The figures in it stay those of the model before.
+    """
+    from models.checkpoint import seal_checkpoint
+
+    found = seal_checkpoint(model)
+    if as_json:
+        return show_json({"digest_before": found.before, "digest": found.now, "changed": list(found.changed)})
+    return err.print(f"{model}: {found.text}", markup=False)
+
+
 def _row(entry: Entry) -> dict[str, Any]:
     """test, val: balanced accuracy, None where it was not measured."""
     said = entry.description
@@ -70,6 +101,7 @@ def _row(entry: Entry) -> dict[str, Any]:
         "model": entry.reference,
         "promoted": entry.promoted,
         "folder": str(entry.folder),
+        "digest": said.get("digest"),
         "architecture": said["architecture"],
         "size_px": said["tile"]["size_px"],
         "mpp": said["tile"]["mpp"],
