@@ -17,6 +17,8 @@ from wsi.errors import InputError
 
 _log = logging.getLogger(__name__)
 
+# What timm calls the layer that gives a network its classes: that of a file may be called otherwise than ours.
+_HEADS = ("classifier", "fc", "head", "head.fc", "head_dist")
 # timm's modules carry dozens of attributes that no type describes.
 Network = torch.nn.Module
 
@@ -25,9 +27,9 @@ def build(architecture: str, classes: int, pretrained: bool | Path = False, size
     """A timm network with `classes` outputs, on the CPU, in train mode.
 
     pretrained: True takes timm's own weights from its hub; a path, a safetensors file of a state dict of this
-    architecture; False starts from random weights, and is the only way to get them. size_px: the side of the
-    tiles, needed by networks built for one size. Raises InputError for a name timm does not know, weights
-    that cannot be fetched, and files that do not fit.
+    architecture, tensor by tensor but for the head; False starts from random weights, and is the only way to get
+    them. size_px: the side of the tiles, needed by networks built for one size. Raises InputError for a name timm
+    does not know, weights that cannot be fetched, and files that do not fit.
     """
     name = architecture.split(".", 1)[0]
     if not timm.is_model(name):
@@ -121,13 +123,7 @@ def _from_file(architecture: str, classes: int, path: Path, options: dict[str, A
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"train.pretrained: {path}: not a safetensors file ({one_line(error)})") from error
     plain = _create(architecture, classes, options, pretrained=False)
-    heads = heads_of(plain)
-    missing = [name for name in plain.state_dict() if name not in weights and not name.startswith(heads)]
-    if missing:
-        raise InputError(
-            f"train.pretrained: {path}: not weights of {architecture}: {len(missing)} of "
-            f"{len(plain.state_dict())} tensors are missing, such as {missing[0]}"
-        )
+    weights = _fitting(plain, weights, f"train.pretrained: {path}: not weights of {architecture}")
     found = head_size(plain, weights)
     if found != classes:
         _log.warning("%s: its head has %s outputs, %d are needed: a new head is trained", path, found, classes)
@@ -141,6 +137,28 @@ def _from_file(architecture: str, classes: int, path: Path, options: dict[str, A
         raise InputError(f"train.pretrained: {path}: not weights of {architecture} ({one_line(error)})") from error
     network.pretrained_cfg.pop("state_dict", None)  # type: ignore[union-attr,operator]  # frees the copy
     return network
+
+
+def _fitting(network: Network, weights: Mapping[str, torch.Tensor], refusal: str) -> dict[str, torch.Tensor]:
+    """`weights` without the heads that `network` has not.
+
+    Raises InputError naming the tensors that are missing in them, and those that the network has no place for: timm
+    loads what fits and logs the rest. Of a transformer without the scales of layers that its file has, embeddings had a
+    cosine of 0.6 to the true ones. Heads may differ, and buffers that the network makes itself.
+    """
+    own, heads = network.state_dict(), heads_of(network)
+    missing = [name for name in own if name not in weights and not name.startswith(tuple(f"{h}." for h in heads))]
+    placed = {*own, *(name for name, _ in network.named_buffers())}
+    other_heads = {f"{head}.{part}" for head in (*heads, *_HEADS) for part in ("weight", "bias")} - placed
+    extra = [name for name in weights if name not in placed | other_heads]
+    kinds = ((missing, len(own), "missing"), (extra, len(weights), "without a place in it"))
+    if faults := [f"{len(names)} of {of} tensors are {how} ({_some(names)})" for names, of, how in kinds if names]:
+        raise InputError(f"{refusal}: {'; '.join(faults)}")
+    return {name: tensor for name, tensor in weights.items() if name not in other_heads}
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
 
 
 def out_of_memory(error: BaseException) -> bool:

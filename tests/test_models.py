@@ -16,7 +16,7 @@ import torch
 from coloured_tiles import TILE, make_slide, write_tile
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from skimage.color import hed2rgb, rgb2hed
 
 from models import loading, tensors
@@ -295,6 +295,49 @@ def test_pretrained_file_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     save_file({"fc.weight": torch.zeros(3, 512)}, tmp_path / "head.safetensors")
     with pytest.raises(InputError, match=r"not weights of resnet10t: \d+ of \d+ tensors are missing"):
         build("resnet10t", 3, tmp_path / "head.safetensors")
+
+
+def written(path: Path, weights: dict[str, torch.Tensor]) -> Path:
+    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, path)
+    return path
+
+
+def test_a_transformer_whose_layers_are_scaled_is_not_loaded_into_one_without(tmp_path: Path) -> None:
+    """Embeddings would be others, and nothing but a log line said so."""
+    scaled = timm.create_model("vit_tiny_patch16_224", num_classes=5, img_size=32, init_values=0.1)
+    path = written(tmp_path / "w.safetensors", scaled.state_dict())
+    for classes in (3, 5):
+        with pytest.raises(InputError, match=r"24 of 176 tensors are without a place in it \(blocks\.0\.ls1\.gamma, "):
+            build("vit_tiny_patch16_224", classes, path, 32)
+    plain = {name: tensor for name, tensor in scaled.state_dict().items() if ".ls" not in name}
+    plain.pop("norm.bias")
+    with pytest.raises(InputError, match=r"1 of 152 tensors are missing \(norm\.bias\)"):
+        build("vit_tiny_patch16_224", 3, written(path, plain), 32)
+
+
+def test_the_head_of_a_file_may_be_another_or_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    body = {name: tensor for name, tensor in build("resnet10t", 5).state_dict().items() if not name.startswith("fc.")}
+    heads = {
+        "none": {},
+        "elsewhere": {"head.weight": torch.zeros(7, 512), "head.bias": torch.zeros(7)},
+        "two": {"fc.weight": torch.ones(3, 512), "fc.bias": torch.ones(3), "head_dist.weight": torch.zeros(3, 512)},
+    }
+    for name, head in heads.items():
+        caplog.clear()
+        network = build("resnet10t", 3, written(tmp_path / f"{name}.safetensors", body | head))
+        assert all(torch.equal(tensor, network.state_dict()[key]) for key, tensor in body.items())
+        assert torch.equal(network.state_dict()["fc.bias"], torch.ones(3)) == (name == "two")
+        assert ("a new head is trained" in caplog.text) == (name != "two")
+    with pytest.raises(InputError, match=r"1 of 85 tensors are without a place in it \(head\.fc1\.weight\)"):
+        build("resnet10t", 3, written(tmp_path / "x.safetensors", body | {"head.fc1.weight": torch.zeros(2, 2)}))
+
+
+@pytest.mark.real
+def test_real_weights_are_loaded(real_data: Path) -> None:
+    path = real_data / "weights" / "tf_efficientnet_lite0.imagenet.safetensors"
+    network = build("tf_efficientnet_lite0", 9, path)
+    expected = load_file(path)
+    assert all(torch.equal(t, expected[k]) for k, t in network.state_dict().items() if not k.startswith("classifier"))
 
 
 def test_a_network_of_fixed_size_takes_the_tile_size() -> None:
