@@ -129,6 +129,16 @@ def refuse_shared_cases(train_set: TileSet, test_set: TileSet) -> None:
         raise InputError(f"{kind} {list_some(both, ', ')}: in training and in test; keep each in one of them")
 
 
+def refuse_one_class(tiles: TileSet) -> None:
+    """Raise InputError where all tiles are of one class: nothing could be learned from them."""
+    present = [tiles.classes[i] for i in np.unique(tiles.labels)]
+    if len(present) < 2:
+        raise InputError(
+            f"{', '.join(present)}: all {len(tiles)} tiles to train on are of this one class, and a model needs two or "
+            "more; add tiles (a folder, an annotation) of another class"
+        )
+
+
 def how_parted(tiles: TileSet, by_tile: bool) -> str:
     """What a report says of it."""
     if tiles.groups is None:
@@ -140,7 +150,11 @@ def how_parted(tiles: TileSet, by_tile: bool) -> str:
 
 
 def with_notes(tiles: TileSet, split: Split) -> Split:
-    """The split, with a note for each part that lacks a class. Raises InputError where training lacks one."""
+    """The split, with a note for each part that lacks a class.
+
+    Raises InputError where training lacks one, or there is one only.
+    """
+    refuse_one_class(tiles)
     if lost := _absent(tiles, split.train):
         raise InputError(
             f"class {', '.join(lost)}: no tile is left to train on ({split.how}); add tiles of it, of other "

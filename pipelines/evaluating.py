@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.checkpoint import Checkpoint, load_checkpoint
-from models.data import LabelledSlide, SlideSet, TileSet, read_folder, read_slides
+from models.data import FolderSet, LabelledSlide, SlideSet, TileSet, left_out_of, read_folder, read_slides
 from models.description import NO_DIGEST
 from models.evaluation import evaluate as evaluate_scored
 from models.evaluation.measure import Measured, measure
@@ -131,6 +131,8 @@ def evaluate(
         found["notes"].append(f"model {name_of(model)}: {NO_DIGEST}")
     if (checkpoint.provenance.get("data") or {}).get("fingerprint") == tiles.fingerprint():
         found["warnings"].insert(0, f"{data}: the model was trained on these very tiles: its figures here say nothing")
+    if isinstance(tiles, FolderSet):
+        found["notes"] += [f"{data}: {note}" for note in tiles.notes]
     if isinstance(tiles, SlideSet):
         found["slides"] = _by_slide(measured.scored, tiles, found_data.slide_labels, checkpoint.temperature)
     result = {"format": FORMAT, "model": _model(model, checkpoint, validation), "data": _data(data, tiles), **found}
@@ -169,7 +171,8 @@ def _model(folder: Path, checkpoint: Checkpoint, validation: float | None) -> di
 
 
 def _data(folder: Path, tiles: TileSet) -> dict[str, Any]:
-    return {"path": str(folder), "tiles": len(tiles), "fingerprint": tiles.fingerprint()}
+    facts = {"path": str(folder), "tiles": len(tiles), "fingerprint": tiles.fingerprint()}
+    return {**facts, "left_out": left_out_of(tiles)}
 
 
 def _write(out: Path, result: dict[str, Any], measured: Measured, checkpoint: Checkpoint, network: Network) -> None:

@@ -11,7 +11,7 @@ import torch
 from models.data import LabelledSlide, TileSet, grouped_by_stain, read_folder, read_slides
 from models.data.duplicates import find_duplicates
 from models.evaluation.thresholds import Rule
-from models.splits import as_given, k_folds, leave_one_site_out
+from models.splits import as_given, k_folds, leave_one_site_out, refuse_one_class
 from models.training.device import ONE_DEVICE, Hardware
 from models.training.folds import train_folds
 from models.training.settings import TrainSettings
@@ -122,6 +122,7 @@ def tile_sets(chosen: TrainConfig, slides: TrainingSlides, *, tested: bool = Tru
         if not slides.train:
             raise InputError("train.slides is true, but no labelled slide was given (annotation, split: train)")
         train_set = read_slides(slides.train + slides.val)
+        refuse_one_class(train_set)
         return train_set, read_slides(slides.test, train_set.classes) if slides.test else None
     if slides.train or slides.val or slides.test:
         raise InputError("slides were given, but train.slides is false; set it to true, or leave them out")
@@ -129,10 +130,11 @@ def tile_sets(chosen: TrainConfig, slides: TrainingSlides, *, tested: bool = Tru
         raise InputError("train.folder and train.source_mpp are needed, or train.slides: true")
     folders = [Path(folder) for folder in (chosen.folder, chosen.test_folder if tested else None) if folder]
     sets = [read_folder(folder, chosen.source_mpp, chosen.case_pattern) for folder in folders]
+    refuse_one_class(sets[0])
     duplicates = find_duplicates(*sets)
     duplicates.refuse_contradictions()
-    for warning in duplicates.warnings:
-        err.print(f"warning: {warning}")
+    for warning in (*(f"{each.root}: {note}" for each in sets for note in each.notes), *duplicates.warnings):
+        err.print(f"warning: {warning}", markup=False)
     if chosen.group_by == "stain":
         with progress_bar("group tiles by stain") as told:
             sets[0] = grouped_by_stain(sets[0], told)

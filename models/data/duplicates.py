@@ -58,7 +58,7 @@ def find_duplicates(*sets: FolderSet) -> Duplicates:
     found: dict[str, list[tuple[str, ...]]] = {"classes": [], "sets": [], "within": []}
     for group in groups:
         kind = "sets" if len({number for number, _ in group}) > 1 else "within"
-        if len({path(image).parent.name for image in group}) > 1:
+        if len({sets[number].classes[sets[number].labels[index]] for number, index in group}) > 1:
             kind = "classes"
         found[kind].append(tuple("/".join(path(image).parts[-3:]) for image in group))
     return Duplicates(**{kind: tuple(named) for kind, named in found.items()})

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from models.data.cases import SHEET, find_cases
-from models.data.sets import list_some
+from models.data.cases import find_cases
+from models.data.listing import list_folder
 from wsi.digest import middle_of
 from wsi.errors import InputError, MppError
 from wsi.geometry import MPP_TOLERANCE, TileSpec
 from wsi.readers.alpha import over_white
 
-_ENDINGS = frozenset({".tif", ".tiff", ".png", ".jpg", ".jpeg"})
+_JPEG2000_HEAD_BYTES = 1 << 16  # boxes before the codestream may hold a colour profile
 _MISSING_PX = 2  # a tile this much too small is rounding; more is another field of view
 
 
@@ -28,7 +28,8 @@ _MISSING_PX = 2  # a tile this much too small is rounding; more is another field
 class FolderSet:
     """Images in one sub-folder a class, all at `source_mpp` µm/px.
 
-    groups: the case of each, where it is known; or, as `grouped_by` says, a guess at it.
+    groups: the case of each, where it is known; or, as `grouped_by` says, a guess at it. left_out, notes: what else
+    lies in the folders, see `models.data.listing.Listing`.
     """
 
     root: Path
@@ -39,6 +40,8 @@ class FolderSet:
     groups: tuple[str, ...] | None = None
     sites: tuple[str, ...] | None = None
     grouped_by: str = "case"
+    left_out: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -104,54 +107,17 @@ class FolderSet:
 def read_folder(root: Path, source_mpp: float, case_pattern: str | None = None) -> FolderSet:
     """The images below `root`/<class>/, classes and files sorted by name; their cases, where `find_cases` finds any.
 
-    Raises InputError where the folder is missing, has no class folders, some of them hold no image, folders of images
-    or what is named as one and is no file, or the case of only some images is said.
+    Raises InputError for what `list_folder` refuses, or where the case of only some images is said.
     """
     if not source_mpp > 0:
         raise InputError(f"{root}: source_mpp is {source_mpp}; give the µm per pixel of the images, above 0")
-    if not root.is_dir():
-        raise InputError(f"{root}: no such folder; give one with a sub-folder of images per class")
-    folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if not folders:
-        raise InputError(f"{root}: no class folders in it; make one sub-folder of images per class")
-    images = [_images(folder) for folder in folders]
-    empty = [folder.name for folder, found in zip(folders, images, strict=True) if not found]
-    if empty:
-        raise InputError(
-            f"{root}: no images ({', '.join(sorted(_ENDINGS))}) in class folder {', '.join(empty)}; "
-            "add some or remove the folder"
-        )
-    labels = np.repeat(np.arange(len(folders), dtype=np.int64), [len(found) for found in images])
-    paths = tuple(path for found in images for path in found)
-    names = tuple(folder.name for folder in folders)
-    images_only = FolderSet(root, source_mpp, paths, labels, names)
-    cases = find_cases(root, images_only.keys, case_pattern)
-    return images_only if cases is None else replace(images_only, groups=cases.cases, sites=cases.sites)
-
-
-def _images(folder: Path) -> list[Path]:
-    """Files that are named as images, sorted; raises InputError where something so named is no file."""
-    named = sorted(p for p in folder.iterdir() if p.suffix.lower() in _ENDINGS and not p.name.startswith("."))
-    if lost := [path.name for path in named if not path.is_file()]:
-        raise InputError(
-            f"{folder}: links to nothing, or folders, named as images: {list_some(lost, ', ')}; remove them"
-        )
-    _refuse_images_below(folder)
-    return named
-
-
-def _refuse_images_below(folder: Path) -> None:
-    """Folders in a class folder (a case each, often) would otherwise be left out of all figures without a word."""
-    counts = {
-        below.name: sum(path.suffix.lower() in _ENDINGS for path in below.rglob("*"))
-        for below in sorted(folder.iterdir())
-        if below.is_dir() and not below.name.startswith(".")
-    }
-    if told := [f"{name} ({count} images)" for name, count in counts.items() if count]:
-        raise InputError(
-            f"{folder}: images in folders within a class folder: {list_some(told, ', ')}; move them up into "
-            f"{folder.name}, and where these folders are cases, put the case into each file's name or into {SHEET}"
-        )
+    listing = list_folder(root)
+    labels = np.repeat(np.arange(len(listing.images)), [len(files) for files in listing.images.values()])
+    paths = tuple(path for files in listing.images.values() for path in files)
+    tiles = FolderSet(root, source_mpp, paths, labels.astype(np.int64), tuple(listing.images))
+    tiles = replace(tiles, left_out=listing.left_out, notes=listing.notes)
+    cases = find_cases(root, tiles.keys, case_pattern)
+    return tiles if cases is None else replace(tiles, groups=cases.cases, sites=cases.sites)
 
 
 def _named(path: Path) -> str:
@@ -183,6 +149,18 @@ def _is_deep(image: ImageFile.ImageFile) -> bool:
     """Whether an opened image has more than 8 bits a channel.
 
     Of 16-bit colour Pillow says "RGB" and gives the upper 8 bits, which are black where a camera wrote 12; only what it
-    is about to decode ("RGB;16B") tells.
+    is about to decode ("RGB;16B") tells, and of JPEG 2000 not even that.
     """
+    if image.format == "JPEG2000":
+        return _jpeg2000_bits(Path(image.filename)) > 8
     return image.mode[0] in "IF" or any(";16" in str(tile[3]) for tile in image.tile)
+
+
+def _jpeg2000_bits(path: Path) -> int:
+    """The most bits of a channel, as the codestream's SIZ marker says (ISO 15444-1, A.5.1); 0 where there is none."""
+    with path.open("rb") as stream:
+        head = stream.read(_JPEG2000_HEAD_BYTES)
+    start = head.find(b"\xff\x4f\xff\x51")  # start of codestream, then SIZ
+    channels = int.from_bytes(head[start + 40 : start + 42], "big") if start >= 0 else 0
+    depths = head[start + 42 : start + 42 + 3 * channels : 3]
+    return max(((depth & 0x7F) + 1 for depth in depths), default=0)

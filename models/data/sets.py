@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -57,6 +57,15 @@ class TileSet(Protocol):
 
     def fingerprint(self) -> str:
         """SHA-256 that changes when the tiles or their labels do."""
+
+
+def left_out_of(tiles: TileSet) -> dict[str, dict[str, int]]:
+    """What lay beside the tiles and is none, counted: class folder → ending → files, or slide → reason → rows.
+
+    Empty of a set that does not say, such as a part of another.
+    """
+    counts: Mapping[str, Mapping[str, int]] = getattr(tiles, "left_out", {})
+    return {place: dict(kinds) for place, kinds in counts.items()}
 
 
 def list_some(messages: Sequence[str], join: str = "; ") -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -20,12 +20,16 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class ClassSurvey:
-    """One class. sizes: how many images of each (width, height), px; broken: (<class>/<file>, why) of the others."""
+    """One class. sizes: how many images of each (width, height), px; broken: (<class>/<file>, why) of the others.
+
+    left_out: how many other files lie in its folder, by ending.
+    """
 
     name: str
     images: int
     sizes: dict[Size, int]
     broken: tuple[tuple[str, str], ...]
+    left_out: Mapping[str, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,4 +70,5 @@ def _class(tiles: FolderSet, number: int, found: Sequence[tuple[Size | None, str
     members, keys = np.flatnonzero(tiles.labels == number).tolist(), tiles.keys
     sizes = Counter(size for size, _ in (found[i] for i in members) if size is not None)
     broken = tuple((keys[i], found[i][1]) for i in members if found[i][0] is None)
-    return ClassSurvey(tiles.classes[number], len(members), dict(sizes.most_common()), broken)
+    name = tiles.classes[number]
+    return ClassSurvey(name, len(members), dict(sizes.most_common()), broken, tiles.left_out.get(name, {}))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.checkpoint import Checkpoint
-from models.data import TileSet
+from models.data import TileSet, left_out_of
 from models.progress import EpochReport
 from models.splits import Split
 from models.training.judge import Verdict
@@ -65,7 +65,7 @@ def environment(device: str, precision: str, speeds: dict[str, float]) -> dict[s
 
 
 def data_of(train_set: TileSet, parts: Split, test_set: TileSet | None) -> dict[str, Any]:
-    """Which tiles: fingerprints, how they were parted, and how many there are of each class."""
+    """Which tiles: fingerprints, how they were parted, how many there are of each class, and what was left out."""
 
     def counts(labels: NDArray[np.int64]) -> dict[str, int]:
         return {name: int(np.count_nonzero(labels == i)) for i, name in enumerate(train_set.classes)}
@@ -76,4 +76,6 @@ def data_of(train_set: TileSet, parts: Split, test_set: TileSet | None) -> dict[
         "split": parts.how,
         "train_tiles": counts(train_set.labels[parts.train]),
         "val_tiles": counts(train_set.labels[parts.val]),
+        "left_out": left_out_of(train_set),
+        "test_left_out": left_out_of(test_set) if test_set is not None else None,
     }

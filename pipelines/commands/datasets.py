@@ -57,7 +57,7 @@ def check(
     case_pattern: CasePattern = None,
     as_json: AsJson = False,
 ) -> None:
-    """List classes, sizes, broken files, duplicates, tiles that touch, and cases. Faults: exit code 2.
+    """List classes, sizes, what is broken or left out, duplicates, tiles that touch, and cases. Faults: exit code 2.
 
     Tiles whose borders go on in one another are of one slide, whatever their names say.
     """
@@ -77,7 +77,8 @@ def check(
     with progress_bar("look for tiles that touch") as told:
         touching = of_one_slide(sets, [found.borders for found in surveys], told)
     classes = surveys[0].classes
-    warnings = [*_notes(tiles, classes), *duplicates.warnings, *touching.warnings]
+    of_folders = [f"{each.root}: {note}" for each in sets for note in each.notes]
+    warnings = [*of_folders, *_notes(tiles, classes), *duplicates.warnings, *touching.warnings]
     if as_json:
         facts = {"duplicates": vars(duplicates), "touching": touching.counts, "warnings": warnings}
         show_json({**_facts(tiles, classes), **facts})
@@ -85,7 +86,7 @@ def check(
         show(_table(tiles, classes))
         show(touching.told)
         for line in warnings:
-            err.print(f"warning: {line}")
+            err.print(f"warning: {line}", markup=False)
     for other in sets[1:]:
         refuse_shared_cases(tiles, other)
     duplicates.refuse_contradictions()
@@ -123,6 +124,7 @@ def _facts(tiles: FolderSet, classes: tuple[ClassSurvey, ...]) -> dict[str, Any]
             }
             for entry in classes
         },
+        "left_out": tiles.left_out,
         "cases": len(set(tiles.groups)) if tiles.groups is not None else None,
         "sites": sorted(set(tiles.sites)) if tiles.sites is not None else None,
     }
@@ -131,13 +133,16 @@ def _facts(tiles: FolderSet, classes: tuple[ClassSurvey, ...]) -> dict[str, Any]
 def _table(tiles: FolderSet, classes: tuple[ClassSurvey, ...]) -> Table:
     """A row a class, and one of them all."""
     cases = "unknown" if tiles.groups is None else str(len(set(tiles.groups)))
-    table = Table("class", "images", "cases", "sizes, px", "broken", title=f"{tiles.root} · {tiles.source_mpp:g} mpp")
+    columns = ("class", "images", "cases", "sizes, px", "broken", "left out")
+    table = Table(*columns, title=f"{tiles.root} · {tiles.source_mpp:g} mpp")
     for number, entry in enumerate(classes):
         of_class = {g for g, i in zip(tiles.groups or (), tiles.labels, strict=False) if i == number}
         sizes = ", ".join(f"{w} × {h}" + f" ({n})" * (len(entry.sizes) > 1) for (w, h), n in entry.sizes.items())
         known = str(len(of_class)) if tiles.groups is not None else ""
-        table.add_row(entry.name, f"{entry.images:,}", known, sizes, str(len(entry.broken) or ""))
+        others = "; ".join(f"{count} {kind}" for kind, count in entry.left_out.items())
+        table.add_row(entry.name, f"{entry.images:,}", known, sizes, str(len(entry.broken) or ""), others)
     broken = sum(len(entry.broken) for entry in classes)
     table.add_section()
-    table.add_row("all", f"{len(tiles):,}", cases, "", str(broken or ""))
+    others = sum(sum(kinds.values()) for kinds in tiles.left_out.values())  # also of what lies beside the class folders
+    table.add_row("all", f"{len(tiles):,}", cases, "", str(broken or ""), str(others or ""))
     return table
