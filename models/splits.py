@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from models.data import SlideSet, TileSet, list_some
+from models.data.slides import same_slides
 from wsi.errors import InputError
 
 
@@ -121,7 +122,10 @@ def _files(tiles: TileSet) -> list[str]:
 
 
 def refuse_shared_cases(train_set: TileSet, test_set: TileSet) -> None:
-    """Raise InputError naming every case (or slide) that is in both sets."""
+    """Raise InputError naming every slide, by its content, and every case that is in both sets."""
+    slides = [each.slides for each in (train_set, test_set) if isinstance(each, SlideSet)]
+    if len(slides) == 2 and (both := same_slides(*slides)):
+        raise InputError(f"the same slide in training and in test: {list_some(both, ', ')}; keep it in one of them")
     kind = train_set.group_kind
     if train_set.groups is None or test_set.groups is None or kind != test_set.group_kind:
         return

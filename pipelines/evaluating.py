@@ -93,7 +93,10 @@ def _of_run(run: Path) -> Given:
         folders = [(run / "slides" / slide.id, slide.case or None) for slide in chosen]
         return read_slides([LabelledSlide(at / "slide.json", at / "labels.parquet", case) for at, case in folders])
 
-    return Given(labelled(test), labelled(train) if train else None, {s.id: s.label for s in test if s.label})
+    tiles, train_tiles = labelled(test), labelled(train) if train else None
+    if train_tiles is not None:
+        refuse_shared_cases(train_tiles, tiles)
+    return Given(tiles, train_tiles, {s.id: s.label for s in test if s.label})
 
 
 def evaluate(
@@ -131,7 +134,7 @@ def evaluate(
         found["notes"].append(f"model {name_of(model)}: {NO_DIGEST}")
     if (checkpoint.provenance.get("data") or {}).get("fingerprint") == tiles.fingerprint():
         found["warnings"].insert(0, f"{data}: the model was trained on these very tiles: its figures here say nothing")
-    if isinstance(tiles, FolderSet):
+    if isinstance(tiles, FolderSet | SlideSet):
         found["notes"] += [f"{data}: {note}" for note in tiles.notes]
     if isinstance(tiles, SlideSet):
         found["slides"] = _by_slide(measured.scored, tiles, found_data.slide_labels, checkpoint.temperature)

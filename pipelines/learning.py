@@ -123,7 +123,11 @@ def tile_sets(chosen: TrainConfig, slides: TrainingSlides, *, tested: bool = Tru
             raise InputError("train.slides is true, but no labelled slide was given (annotation, split: train)")
         train_set = read_slides(slides.train + slides.val)
         refuse_one_class(train_set)
-        return train_set, read_slides(slides.test, train_set.classes) if slides.test else None
+        test_set = read_slides(slides.test, train_set.classes) if slides.test else None
+        for each in filter(None, (train_set, test_set)):
+            for note in each.notes:
+                err.print(f"note: {note}", markup=False)
+        return train_set, test_set
     if slides.train or slides.val or slides.test:
         raise InputError("slides were given, but train.slides is false; set it to true, or leave them out")
     if chosen.folder is None or chosen.source_mpp is None:

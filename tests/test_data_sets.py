@@ -12,6 +12,7 @@ import numpy as np
 import pooch
 import pytest
 import requests
+from imagecodecs import jpeg2k_encode
 from numpy.typing import NDArray
 from PIL import Image
 from typer.testing import CliRunner
@@ -295,6 +296,122 @@ def test_nct_crc_as_downloaded(real_data: Path) -> None:
     for spec in (WHOLE, CROP):
         assert len(decode_or_check(train, spec) or ()) == len(train)
     assert find_duplicates(train, test).warnings == ()
+
+
+# --- every file of a class folder is a tile, or counted
+
+
+ENDINGS = (".bmp", ".webp", ".jp2", ".jpe", ".jfif", ".j2k", ".BMP", ".WebP")
+
+
+def test_pictures_of_every_usual_ending_are_tiles(folder: Path) -> None:
+    for number, ending in enumerate(ENDINGS):
+        target = folder / "ADI" / f"more{number}{ending}"
+        lossless = {"lossless": True} if ending.lower() == ".webp" else {}
+        kind = {".jpe": "JPEG", ".jfif": "JPEG", ".j2k": "JPEG2000"}.get(ending)
+        Image.fromarray(noise(number)).save(target, format=kind, **lossless)
+    images = read_folder(folder, 0.5)
+    assert np.bincount(images.labels).tolist() == [2 + len(ENDINGS), 2]
+    assert (images.left_out, images.notes) == ({}, ())
+    for number, ending in enumerate(ENDINGS):
+        pixels = read_image(folder / "ADI" / f"more{number}{ending}")
+        assert pixels.shape == (224, 224, 3)
+        if ending.lower() in (".bmp", ".webp", ".jp2", ".j2k"):
+            assert np.array_equal(pixels, noise(number))
+
+
+@pytest.mark.parametrize("ending", [".jp2", ".j2k"])
+@pytest.mark.parametrize("shape", [(64, 64), (64, 64, 3)])
+def test_jpeg_2000_of_more_than_eight_bits_is_refused(tmp_path: Path, ending: str, shape: tuple[int, ...]) -> None:
+    (tmp_path / "A").mkdir()
+    path = tmp_path / "A" / f"t{ending}"
+    path.write_bytes(jpeg2k_encode(np.full(shape, 4095, np.uint16), codecformat=ending[1:]))
+    with pytest.raises(InputError, match=rf"A/t\{ending}: more than 8 bits a channel"):
+        read_image(path)
+
+
+def littered(folder: Path) -> Path:
+    """Beside the four tiles: a drawing, notes, a slide, what systems leave, and an image in no class."""
+    for name in ("ADI/notes.txt", "ADI/a.psd", "ADI/b.PSD", "ADI/README", "ADI/old/list.csv", "TUM/s.svs", "alone.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("x")
+    hidden = ("ADI/Thumbs.db", "ADI/.DS_Store", "ADI/@eaDir/t.png/THUMB.jpg", "@eaDir/x.png", "TUM/._a.png", ".git/x")
+    for name in hidden:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("x")
+    (folder / "cases.csv").write_text("file,case\nADI-P1-a.tif,1\nADI-P2-b.tif,2\nTUM-P1-a.png,1\nTUM-P3-b.png,3\n")
+    return folder
+
+
+LEFT_OUT = {
+    "ADI": {".csv": 1, ".psd": 2, ".txt": 1, "hidden or of the system": 3, "no ending": 1},
+    "TUM": {".svs": 1, "hidden or of the system": 1},
+    "beside the class folders": {".png": 1, "hidden or of the system": 2},
+}
+
+
+def test_what_is_no_tile_is_counted_by_ending_and_the_counts_add_up(folder: Path) -> None:
+    images = read_folder(littered(folder), 0.5)
+    assert images.left_out == LEFT_OUT
+    assert images.classes == ("ADI", "TUM")
+    files = sum(path.is_file() for path in folder.rglob("*"))
+    assert len(images) + sum(sum(kinds.values()) for kinds in LEFT_OUT.values()) == files - 1  # and cases.csv
+    assert images.notes == (
+        "7 files are left out, since they do not end as images do: ADI: 1 .csv, 2 .psd, 1 .txt, 1 no ending; "
+        "TUM: 1 .svs; beside the class folders: 1 .png",
+    )
+    assert survey(images).classes[0].left_out == LEFT_OUT["ADI"]
+
+
+def test_dataset_check_says_what_is_left_out(folder: Path) -> None:
+    words = ["dataset", "check", str(littered(folder)), "--source-mpp", "0.5"]
+    assert json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)["left_out"] == LEFT_OUT
+    found = CliRunner().invoke(app, words)
+    assert "7 files are left out, since they do not end as images do: ADI: 1 .csv, 2 .psd" in found.stderr
+    assert "1 .svs" in found.stdout
+
+
+def test_hidden_files_are_nothing_to_warn_of(folder: Path) -> None:
+    (folder / "ADI" / "Thumbs.db").write_text("x")
+    images = read_folder(folder, 0.5)
+    assert (images.notes, images.left_out) == ((), {"ADI": {"hidden or of the system": 1}})
+
+
+def test_a_class_folder_of_what_cannot_be_read_says_what_it_holds(folder: Path) -> None:
+    (folder / "STR").mkdir()
+    with pytest.raises(InputError, match=r"no images .* in class folder STR \(it holds nothing\)"):
+        read_folder(folder, 0.5)
+    (folder / "STR" / "a.svs").touch()
+    with pytest.raises(InputError, match=r"no images .* in class folder STR \(it holds 1 \.svs\)"):
+        read_folder(folder, 0.5)
+
+
+# --- class names
+
+
+def test_folders_that_differ_in_spaces_at_an_end_are_one_class(folder: Path) -> None:
+    for number, name in enumerate(("TUM ", " TUM")):
+        save(folder / name / "TUM-P3-b.png", noise(30 + number))
+    images = read_folder(folder, 0.5)
+    assert images.classes == ("ADI", "TUM")
+    assert np.bincount(images.labels).tolist() == [2, 4]
+    assert len(set(images.keys)) == 6
+    assert images.notes == ("folders ' TUM', 'TUM', 'TUM ' are taken for one class, 'TUM'",)
+    (folder / "TUM " / "again.png").write_bytes((folder / "TUM" / "TUM-P1-a.png").read_bytes())
+    find_duplicates(read_folder(folder, 0.5)).refuse_contradictions()  # of one class
+
+
+def test_an_accent_may_be_coded_as_one_letter_or_two(tmp_path: Path) -> None:
+    for number, name in enumerate(("Dru\u0308se", "Dr\u00fcse", "Tumor")):
+        save(tmp_path / name / f"{number}.png", noise(number))
+    assert read_folder(tmp_path, 0.5).classes == ("Dr\u00fcse", "Tumor")
+
+
+def test_classes_that_differ_in_case_alone_are_two_and_said(folder: Path) -> None:
+    save(folder / "tum" / "a.png", noise(30))
+    images = read_folder(folder, 0.5)
+    assert images.classes == ("ADI", "TUM", "tum")
+    assert "classes TUM and tum differ in upper and lower case alone, and are two classes" in images.notes[0]
 
 
 # --- public data sets

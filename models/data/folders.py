@@ -133,7 +133,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     try:
         # Pillow, since OpenCV fills up a truncated JPEG with grey and says nothing.
         with Image.open(path) as image:
-            if _is_deep(image):
+            if _is_deep(image, path):
                 raise InputError(f"{_named(path)}: more than 8 bits a channel; save it as 8-bit RGB")
             if image.has_transparency_data:
                 return over_white(np.array(image.convert("RGBA"), np.uint8))
@@ -145,14 +145,14 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         raise InputError(f"{_named(path)}: cannot be decoded ({reason[:120]})") from error
 
 
-def _is_deep(image: ImageFile.ImageFile) -> bool:
-    """Whether an opened image has more than 8 bits a channel.
+def _is_deep(image: ImageFile.ImageFile, path: Path) -> bool:
+    """Whether an image, opened from `path`, has more than 8 bits a channel.
 
     Of 16-bit colour Pillow says "RGB" and gives the upper 8 bits, which are black where a camera wrote 12; only what it
     is about to decode ("RGB;16B") tells, and of JPEG 2000 not even that.
     """
     if image.format == "JPEG2000":
-        return _jpeg2000_bits(Path(image.filename)) > 8
+        return _jpeg2000_bits(path) > 8
     return image.mode[0] in "IF" or any(";16" in str(tile[3]) for tile in image.tile)
 
 

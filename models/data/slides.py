@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from models.data.listing import alike
+from models.data.sets import list_some
 from wsi.errors import InputError
 from wsi.fingerprint import fingerprint
 from wsi.geometry import Box, TileGrid, TileSpec
-from wsi.slide import Slide, open_slide
+from wsi.slide import Slide, SlideInfo, open_slide
+
+_INFO = "slide.json"
 
 
 @dataclass(frozen=True)
@@ -33,18 +39,35 @@ class LabelledSlide:
     @property
     def name(self) -> str:
         """File name; of a slide.json the name of its folder, which is the slide's id."""
-        return self.slide.absolute().parent.name if self.slide.name == "slide.json" else self.slide.name
+        return self.slide.absolute().parent.name if self.slide.name == _INFO else self.slide.name
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the slide itself, whatever its file is called; of a slide.json, that of the slide it points to.
+
+        Raises InputError where there is no such file.
+        """
+        if self.slide.name == _INFO:
+            return SlideInfo.load(self.slide).fingerprint
+        try:
+            return fingerprint(self.slide)
+        except OSError as error:
+            raise InputError(f"{self.slide}: cannot be read ({error.strerror or error})") from error
 
 
 @dataclass(frozen=True, eq=False)
 class SlideSet:
-    """Labelled tiles of slides. xy: (n, 2) int64, level-0 px, top-left; slide_of: (n,) int64 into `slides`."""
+    """Labelled tiles of slides. xy: (n, 2) int64, level-0 px, top-left; slide_of: (n,) int64 into `slides`.
+
+    left_out: slide → why → rows of its table that are no tiles here.
+    """
 
     slides: tuple[LabelledSlide, ...]
     slide_of: NDArray[np.int64]
     xy: NDArray[np.int64]
     labels: NDArray[np.int64]
     classes: tuple[str, ...]
+    left_out: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -70,10 +93,19 @@ class SlideSet:
     @property
     def sources(self) -> tuple[str, ...]:
         """The slide of every tile: its name, or its path where two slides have the same name."""
-        names = [slide.name for slide in self.slides]
-        if len(set(names)) < len(names):
-            names = [str(slide.slide) for slide in self.slides]
+        names = _names(self.slides)
         return tuple(names[i] for i in self.slide_of)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know: the rows that are left out, and classes whose names are nearly the same."""
+        rows = Counter({"labelled": len(self)})
+        for counts in self.left_out.values():
+            rows.update(counts)
+        counted = (
+            f"{rows.total()} rows of {len(self.slides)} tables: {list_some([f'{n} {k}' for k, n in rows.items()])}"
+        )
+        return (*((counted,) if self.left_out else ()), *alike(self.classes))
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -95,7 +127,7 @@ class SlideSet:
         """SHA-256 over the slides' fingerprints and every tile's place and label."""
         digest = hashlib.sha256(repr(self.classes).encode())
         for slide in self.slides:
-            digest.update(f"{slide.slide.name} {slide.mpp} {fingerprint(slide.slide)}\n".encode())
+            digest.update(f"{slide.slide.name} {slide.mpp} {slide.fingerprint}\n".encode())
         for array in (self.slide_of, self.xy, self.labels):
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
@@ -115,17 +147,19 @@ def read_slides(slides: Sequence[LabelledSlide], classes: Sequence[str] | None =
     """The labelled, not blank tiles of each slide's parquet table (columns x, y, label, blank).
 
     classes: the classes to train on (others are an error); None takes those found, sorted by name.
-    Raises InputError with every bad table at once, or where no tile has a label.
+    Raises InputError with every bad table at once, where a slide is given twice (by its content, whatever its name), or
+    where no tile has a label.
     """
     tables, faults = [], []
     for slide in slides:
         try:
-            tables.append(_labelled_rows(slide.tiles))
+            tables.append(_labelled_rows(slide))
         except InputError as error:
             faults.append(str(error))
     if faults:
         raise InputError("; ".join(faults))
-    found = sorted({str(name) for _, names in tables for name in np.unique(names)})
+    _refuse_twice(slides)
+    found = sorted({str(name) for table in tables for name in np.unique(table.labels)})
     if not found:
         raise InputError(f"no labelled tile in {len(slides)} tables; run `tesela label` on them first")
     names = tuple(sorted(classes)) if classes is not None else tuple(found)
@@ -135,15 +169,44 @@ def read_slides(slides: Sequence[LabelledSlide], classes: Sequence[str] | None =
     index = {name: i for i, name in enumerate(names)}
     return SlideSet(
         slides=tuple(slides),
-        slide_of=np.repeat(np.arange(len(tables), dtype=np.int64), [len(xy) for xy, _ in tables]),
-        xy=np.concatenate([xy for xy, _ in tables]),
-        labels=np.array([index[str(name)] for _, ns in tables for name in ns], np.int64),
+        slide_of=np.repeat(np.arange(len(tables), dtype=np.int64), [len(table.xy) for table in tables]),
+        xy=np.concatenate([table.xy for table in tables]),
+        labels=np.array([index[str(name)] for table in tables for name in table.labels], np.int64),
         classes=names,
+        left_out={name: table.left_out for name, table in zip(_names(slides), tables, strict=True) if table.left_out},
     )
 
 
-def _labelled_rows(path: Path) -> tuple[NDArray[np.int64], NDArray[np.str_]]:
-    """(n, 2) level-0 (x, y) and (n,) labels of the rows that have one and are not blank."""
+def same_slides(first: Sequence[LabelledSlide], second: Sequence[LabelledSlide]) -> list[str]:
+    """Each slide of `first` that is also in `second`, by its content, named with its two paths."""
+    named = {slide.fingerprint: slide.slide for slide in first}
+    return [f"{named[slide.fingerprint]} = {slide.slide}" for slide in second if slide.fingerprint in named]
+
+
+def _refuse_twice(slides: Sequence[LabelledSlide]) -> None:
+    twice = [pair for i, slide in enumerate(slides) for pair in same_slides(slides[:i], [slide])]
+    if twice:
+        raise InputError(f"the same slide is given twice: {list_some(twice, ', ')}; give each once, with one table")
+
+
+def _names(slides: Sequence[LabelledSlide]) -> list[str]:
+    """Of each slide: its name, or its path where two have the same name."""
+    names = [slide.name for slide in slides]
+    return names if len(set(names)) == len(names) else [str(slide.slide) for slide in slides]
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Of a table: (n, 2) level-0 (x, y) and (n,) labels of the rows that are trained on; how many others there are."""
+
+    xy: NDArray[np.int64]
+    labels: NDArray[np.str_]
+    left_out: dict[str, int]
+
+
+def _labelled_rows(slide: LabelledSlide) -> _Rows:
+    """The rows that have a label and are not blank. Raises InputError for a table that cannot be used."""
+    path = slide.tiles
     try:
         table = pq.read_table(path, columns=["x", "y", "label", "blank"])
         lost = sorted({"x", "y", "label", "blank"} - set(table.column_names))
@@ -157,8 +220,14 @@ def _labelled_rows(path: Path) -> tuple[NDArray[np.int64], NDArray[np.str_]]:
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())[:120]
         raise InputError(f"{path}: not a table with columns x, y, label, blank ({reason})") from error
-    keep = ~blank & np.array([bool(name) for name in labels], bool)
-    return xy[keep], np.array([name for name, kept in zip(labels, keep, strict=True) if kept], np.str_)
+    labelled = np.array([bool(name) for name in labels], bool)
+    keep = ~blank & labelled
+    left_out = {"blank": int(blank.sum()), "without a label": int((~blank & ~labelled).sum())}
+    return _Rows(
+        xy[keep],
+        np.array([name for name, kept in zip(labels, keep, strict=True) if kept], np.str_),
+        {why: count for why, count in left_out.items() if count},
+    )
 
 
 @functools.lru_cache(maxsize=256)
