@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -60,11 +61,15 @@ class Samples(Dataset[Batch]):
 
 @dataclass(frozen=True)
 class Share:
-    """A process's part of every batch where `processes` work on it together: the same batches as one would take."""
+    """A process's part of every batch where `processes` work on it together: the same batches as one would take.
 
-    process: int
-    processes: int
-    batch: int
+    batch: tiles of a whole one. multiple: each process takes a multiple of so many.
+    """
+
+    process: int = 0
+    processes: int = 1
+    batch: int = 2
+    multiple: int = 1
 
     def __post_init__(self) -> None:
         if self.batch % self.processes or self.batch < 2 * self.processes:
@@ -73,54 +78,74 @@ class Share:
                 f"{self.processes}, from {2 * self.processes}"
             )
 
-    @property
-    def own(self) -> int:
-        """Tiles of a batch that this process takes."""
-        return self.batch // self.processes
+    def sizes(self, tiles: int) -> list[int]:
+        """Tiles of each whole batch: `batch` at most, and nearly as many in each.
 
-    def of(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
-        """This process's keys, batch after batch; a last batch that is not full is left out."""
-        whole = keys[: len(keys) // self.batch * self.batch]
-        return whole.reshape(-1, self.processes, self.own)[:, self.process].ravel()
+        Not full batches and a rest: a last batch of one tile would leave batch norm without a variance, and one of a
+        few would count as much as the others. For the same reason three tiles, two at a time, are one batch. Left out
+        are those that cannot be shared: fewer than processes × multiple.
+        """
+        unit = self.processes * self.multiple
+        units, most = tiles // unit, self.batch // unit
+        least = -(-2 // self.multiple)  # units of a batch of two tiles for each process
+        batches = max(1, min(-(-units // most), units // least)) if units else 0
+        return [unit * (units // batches + (i < units % batches)) for i in range(batches)]
+
+    def of(self, keys: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """This process's keys of each batch."""
+        ends = np.cumsum(self.sizes(len(keys)))
+        batches = np.split(keys[: ends[-1]], ends[:-1]) if len(ends) else []
+        return [np.array_split(batch, self.processes)[self.process] for batch in batches]
 
 
 class EpochSampler(Sampler[int]):
     """Keys of one epoch after another, shuffled by (seed, epoch); `set_epoch` jumps to any of them.
 
     times: (length,) how often an epoch shows each tile, see `models.balance`; None: each once.
-    share: the part of every batch that this process takes; None: all of it.
     """
 
-    def __init__(
-        self,
-        length: int,
-        seed: int,
-        shuffle: bool,
-        times: NDArray[np.float64] | None = None,
-        share: Share | None = None,
-    ) -> None:
+    def __init__(self, length: int, seed: int, shuffle: bool, times: NDArray[np.float64] | None = None) -> None:
         if times is not None and not shuffle:
             raise ValueError("what is not shuffled is evaluated, and that is never balanced")
         self.length, self.seed, self.shuffle, self.times, self.epoch = length, seed, shuffle, times, 0
-        self.share = share
 
     def set_epoch(self, epoch: int) -> None:
         """The epoch that the next iteration yields."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        every = self.length if self.times is None else epoch_length(self.times)
-        return every if self.share is None else every // self.share.batch * self.share.own
+        return self.length if self.times is None else epoch_length(self.times)
 
     def __iter__(self) -> Iterator[int]:
+        return iter(self.keys().tolist())
+
+    def keys(self) -> NDArray[np.int64]:
+        """(len(self),) of the epoch, in order."""
         generator = np.random.default_rng((self.seed, self.epoch))
         if self.times is not None:
             order = draw(self.times, generator)
         else:
             order = generator.permutation(self.length) if self.shuffle else np.arange(self.length)
         rounds = self.epoch + _ROUNDS * _times_before(order)
-        keys = order + rounds * self.length
-        return iter((keys if self.share is None else self.share.of(keys)).tolist())
+        return np.asarray(order + rounds * self.length, np.int64)
+
+
+class EpochBatches(Sampler[list[int]]):
+    """A process's share of every batch of an epoch: every tile of it is in one, as far as it can be shared."""
+
+    def __init__(self, sampler: EpochSampler, share: Share) -> None:
+        self.sampler, self.share = sampler, share
+
+    @property
+    def tiles(self) -> int:
+        """Of an epoch, all processes together."""
+        return sum(self.share.sizes(len(self.sampler)))
+
+    def __len__(self) -> int:
+        return len(self.share.sizes(len(self.sampler)))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter([batch.tolist() for batch in self.share.of(self.sampler.keys())])
 
 
 def _times_before(order: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -173,12 +198,19 @@ def make_loader(
     samples: Samples, sampler: EpochSampler, batch_size: int, workers: int, drop_last: bool, pin: bool
 ) -> DataLoader[Batch]:
     """Batches of ((n, size, size, 3) uint8 RGB, (n,) int64 labels)."""
+    return _loader(samples, workers, pin, sampler=sampler, batch_size=batch_size, drop_last=drop_last)
+
+
+def make_training_loader(samples: Samples, batches: EpochBatches, workers: int, pin: bool) -> DataLoader[Batch]:
+    """The same, parted as `batches` says."""
+    return _loader(samples, workers, pin, batch_sampler=batches)
+
+
+def _loader(samples: Samples, workers: int, pin: bool, **parted: Any) -> DataLoader[Batch]:
     return DataLoader(
         samples,
-        batch_size=batch_size,
-        sampler=sampler,
+        **parted,
         num_workers=workers,
-        drop_last=drop_last,
         pin_memory=pin,
         persistent_workers=workers > 0,
         worker_init_fn=_one_thread if workers else None,

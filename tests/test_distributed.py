@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from models.checkpoint import load_checkpoint
 from models.data import read_folder
-from models.loading import EpochSampler, Share
+from models.loading import EpochBatches, EpochSampler, Share
 from models.network import to_input
 from models.splitsheet import read_split
 from models.training.device import Hardware, make_fabric
@@ -32,17 +32,33 @@ train: {{folder: {tiles}, source_mpp: 0.5, architecture: resnet10t, epochs: 2, b
 """
 
 
-@given(st.integers(1, 4), st.integers(2, 5), st.integers(1, 200), st.integers(0, 3))
-def test_processes_share_the_batches_that_one_would_take(processes: int, own: int, tiles: int, epoch: int) -> None:
-    batch = processes * own
-    one = EpochSampler(tiles, 7, shuffle=True)
-    shares = [EpochSampler(tiles, 7, shuffle=True, share=Share(p, processes, batch)) for p in range(processes)]
-    for sampler in (one, *shares):
-        sampler.set_epoch(epoch)
-    keys = list(one)
-    parts = [np.array(list(share)).reshape(-1, own) for share in shares]
-    assert [len(share) for share in shares] == [part.size for part in parts]
-    assert np.concatenate(parts, axis=1).ravel().tolist() == keys[: len(keys) // batch * batch]
+@given(st.integers(1, 4), st.integers(2, 5), st.integers(1, 200), st.integers(0, 3), st.sampled_from([1, 2]))
+def test_processes_share_the_batches_that_one_would_take(
+    processes: int, own: int, tiles: int, epoch: int, multiple: int
+) -> None:
+    """And every tile of an epoch is in one of them, but for those that cannot be shared."""
+    batch = processes * own * multiple
+    sampler = EpochSampler(tiles, 7, shuffle=True)
+    sampler.set_epoch(epoch)
+    shares = [EpochBatches(sampler, Share(p, processes, batch, multiple)) for p in range(processes)]
+    parts = [list(share) for share in shares]
+    assert {len(share) for share in shares} == {len(part) for part in parts}
+    whole = [[key for part in parts for key in part[i]] for i in range(len(parts[0]))]
+    unit = processes * multiple
+    kept = tiles // unit * unit
+    assert [key for keys in whole for key in keys] == list(sampler)[:kept]
+    assert shares[0].tiles == kept
+    sizes = [len(keys) for keys in whole]
+    if kept >= 2 * unit:
+        assert all(len({len(part[i]) for part in parts}) == 1 for i in range(len(sizes)))
+        assert all(size // processes >= 2 and size % unit == 0 for size in sizes)
+        assert max(sizes) - min(sizes) <= unit
+        assert max(sizes) <= max(batch, 3 * processes)
+
+
+@pytest.mark.parametrize(("tiles", "sizes"), [(64, [32, 32]), (65, [22, 22, 21]), (33, [17, 16]), (31, [31])])
+def test_the_last_batch_is_as_large_as_the_others(tiles: int, sizes: list[int]) -> None:
+    assert Share(0, 1, 32).sizes(tiles) == sizes
 
 
 @pytest.mark.parametrize("batch", [2, 7])

@@ -12,7 +12,16 @@ from torch.utils.data import DataLoader
 
 from models.augment import TrainAugment
 from models.balance import epoch_length
-from models.loading import Batch, EpochSampler, Samples, Share, default_workers, make_loader
+from models.loading import (
+    Batch,
+    EpochBatches,
+    EpochSampler,
+    Samples,
+    Share,
+    default_workers,
+    make_loader,
+    make_training_loader,
+)
 from models.splits import Split
 from models.stain import Normaliser
 from models.training.judge import Seen, Tested
@@ -23,11 +32,17 @@ from wsi.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class Loaders:
-    """Batches to train on, the sampler that shuffles them, and batches to choose the best epoch by."""
+    """Batches to train on, the sampler that shuffles their tiles, and batches to choose the best epoch by.
+
+    epoch_tiles: tiles that an epoch trains on, all processes together; epoch_left_out: those of it that cannot be
+    shared among processes, or paired: other ones in each epoch.
+    """
 
     train: DataLoader[Batch]
     sampler: EpochSampler
     val: DataLoader[Batch]
+    epoch_tiles: int
+    epoch_left_out: int
 
 
 def loaders_for(
@@ -48,8 +63,8 @@ def loaders_for(
     workers = default_workers(cache is not None) if settings.workers is None else settings.workers
     rank, world = fabric.global_rank, fabric.world_size
     batch = min(settings.batch_size, len(parts.train) if times is None else epoch_length(times))
-    if settings.mixup > 0:
-        batch -= batch % (2 * world)  # whole pairs for each process
+    multiple = 2 if settings.mixup > 0 else 1  # whole pairs for each process
+    batch -= batch % (multiple * world) if multiple > 1 else 0
     if batch < 2 or len(parts.val) < world:
         raise InputError(
             f"{len(parts.train)} tiles are left to train on and {len(parts.val)} to choose the epoch by; 2 and a tile "
@@ -60,13 +75,12 @@ def loaders_for(
     train_samples = Samples(tiles, settings.tile, parts.train, tiles.labels, augment, seed, own_cache)
     own_val = np.array_split(parts.val, world)[rank]
     val_samples = Samples(tiles, settings.tile, own_val, tiles.labels, to_evaluate(stain, size), seed, cache)
-    share = Share(rank, world, batch) if world > 1 else None
-    sampler = EpochSampler(len(train_samples), seed, shuffle=True, times=times, share=share)
-    # A last batch of one tile would leave batch norm without a variance.
-    train_loader = make_loader(train_samples, sampler, batch // world, workers, drop_last=True, pin=pin)
+    sampler = EpochSampler(len(train_samples), seed, shuffle=True, times=times)
+    batches = EpochBatches(sampler, Share(rank, world, batch, multiple))
+    train_loader = make_training_loader(train_samples, batches, workers, pin)
     unshuffled = EpochSampler(len(val_samples), seed, shuffle=False)
     val_loader = make_loader(val_samples, unshuffled, batch, workers, drop_last=False, pin=pin)
-    return Loaders(train_loader, sampler, val_loader)
+    return Loaders(train_loader, sampler, val_loader, batches.tiles, len(sampler) - batches.tiles)
 
 
 def test_loader(settings: TrainSettings, tested: Tested, stain: Normaliser | None) -> DataLoader[Batch]:

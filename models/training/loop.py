@@ -96,7 +96,7 @@ class Training:
             val_accuracy=figures["accuracy"],
             val_balanced_accuracy=figures["balanced_accuracy"],
             learning_rate=learning_rate,
-            tiles_per_s=len(self.loaders.train) * (self.loaders.train.batch_size or 1) * world / trained,
+            tiles_per_s=self.loaders.epoch_tiles / trained,
             seconds=time.perf_counter() - began,
             best=better,
         )

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from models.tensors import save_tensors
 
 FILE = "resume.safetensors"
-_FORMAT = "tesela-resume/1"
+_FORMAT = "tesela-resume/2"  # 1: a last batch that was not full was left out, so epochs had other steps
 
 
 @dataclass(frozen=True, eq=False)

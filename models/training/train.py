@@ -128,7 +128,12 @@ def _train(
     fit = Fit(network, fabric, _schedule(settings, len(loaders.train)), mean, std, weights, mix)
     if first:
         _plot_batch(out / "plots" / "batch.png", loaders, classes)
-    reporter.start(settings.epochs, len(loaders.train) * (loaders.train.batch_size or 1) * fabric.world_size)
+    if loaders.epoch_left_out:
+        reporter.said(
+            f"{loaders.epoch_left_out} of {loaders.epoch_tiles + loaders.epoch_left_out} tiles are left out of each "
+            "epoch, others each time: batches are of whole pairs (train.mixup), or of as many tiles for each device"
+        )
+    reporter.start(settings.epochs, loaders.epoch_tiles)
     try:
         best, history = Training(fit, settings, loaders, _score(classes)).run(reporter, out, key, precision)
     finally:
