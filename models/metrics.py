@@ -15,7 +15,8 @@ def classification_metrics(
 ) -> dict[str, Any]:
     """Accuracy, balanced accuracy, macro-F1, per-class figures, confusion matrix and warnings.
 
-    truth, predicted: (n,) indices into `classes`. Means are over the classes that occur in `truth`.
+    truth, predicted: (n,) indices into `classes`. Means are over the classes that occur in `truth`, which are
+    `classes_present` in number; of the others nothing is known, and their figures are None.
     `confusion[i][j]` counts tiles of class i that were called class j.
     """
     numbers = np.arange(len(classes))
@@ -30,14 +31,15 @@ def classification_metrics(
         "macro_f1": float(f1[present].mean()),
         "per_class": {
             name: {
-                "precision": float(precision[i]),
-                "recall": float(recall[i]),
-                "f1": float(f1[i]),
+                "precision": float(precision[i]) if present[i] else None,
+                "recall": float(recall[i]) if present[i] else None,
+                "f1": float(f1[i]) if present[i] else None,
                 "support": int(support[i]),
             }
             for i, name in enumerate(classes)
         },
         "classes": list(classes),
+        "classes_present": int(present.sum()),
         "confusion": confusion_matrix(truth, predicted, labels=numbers).tolist(),
         "warnings": label_warnings(truth, predicted, classes),
     }

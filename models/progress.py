@@ -170,5 +170,12 @@ class ConsoleReporter:
     def finished(self, out: Path, provenance: Mapping[str, Any]) -> None:
         """Say where the model is, and how it did."""
         figures = {"test": provenance["test"], "validation": provenance["val"]}
-        told = [f"{of['balanced_accuracy']:.4f} on {of['tiles']} {part} tiles" for part, of in figures.items() if of]
+        classes = len(provenance["data"]["train_tiles"])
+        told = [_worth(of, part, classes) for part, of in figures.items() if of]
         self.said(f"{out}: balanced accuracy {', '.join(told)}; kept epoch {provenance['best_epoch']}")
+
+
+def _worth(figures: Mapping[str, Any], part: str, classes: int) -> str:
+    present = figures.get("classes_present", classes)
+    of_classes = "" if present == classes else f" of {present} of {classes} classes"
+    return f"{figures['balanced_accuracy']:.4f} on {figures['tiles']} {part} tiles{of_classes}"

@@ -23,6 +23,7 @@ from models.evaluation.scored import Scored
 from models.evaluation.slides import slide_table, tiles_by_slide
 from models.explain import Example, cam, confident_errors, gallery
 from models.network import Network
+from models.present import present_of
 from models.registry import name_of
 from models.splits import refuse_shared_cases
 from pipelines.cohort import Cohort, CohortSlide
@@ -189,6 +190,7 @@ def _write(out: Path, result: dict[str, Any], measured: Measured, checkpoint: Ch
         out / "evaluation.html",
         "evaluation",
         found=result,
+        present=present_of(result),
         pictures=[(_data_url(path), _CAPTIONS[name], name in _WIDE) for name, path in plots.items()],
         version=version("tesela"),
         research_use=RESEARCH_USE,

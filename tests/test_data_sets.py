@@ -379,7 +379,7 @@ def test_hidden_files_are_nothing_to_warn_of(folder: Path) -> None:
 
 def test_a_class_folder_of_what_cannot_be_read_says_what_it_holds(folder: Path) -> None:
     (folder / "STR").mkdir()
-    with pytest.raises(InputError, match=r"no images .* in class folder STR \(it holds nothing\)"):
+    with pytest.raises(InputError, match=r"no images .* in class folder STR; add some"):
         read_folder(folder, 0.5)
     (folder / "STR" / "a.svs").touch()
     with pytest.raises(InputError, match=r"no images .* in class folder STR \(it holds 1 \.svs\)"):

@@ -6,6 +6,9 @@ import itertools
 import json
 import math
 import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,10 +23,12 @@ from models.evaluation.baselines import Baseline, colours, crossed_baselines, fi
 from models.evaluation.calibration import BINS, fit_temperature, reliability
 from models.evaluation.figures import figures, intervals
 from models.evaluation.intervals import interval, resampled
+from models.evaluation.plots import plot_all
 from models.evaluation.robustness import CHANGES, MOST_TILES, Changed, brighten, sweep, swept_tiles, turn_hue
 from models.evaluation.scored import Units
 from models.evaluation.slides import slide_table
 from models.evaluation.thresholds import TABLE, Rule, choose_threshold, choose_thresholds, threshold_table
+from models.present import present_of
 from wsi.errors import InputError
 
 ABC = ("a", "b", "c")
@@ -82,6 +87,41 @@ def test_a_class_without_tiles_has_no_auc_and_says_so() -> None:
     assert found["intervals"]["per_class"]["c"]["recall"] is None
     assert found["thresholds"]["c"]["chosen_here"] == []
     json.dumps(found, allow_nan=False)
+
+
+def numbers_of(found: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    """Every leaf of what JSON holds, with its keys."""
+    for key, value in found.items() if isinstance(found, dict) else enumerate(found):
+        if isinstance(value, dict | list | tuple):
+            yield from numbers_of(value, f"{where}.{key}")
+        else:
+            yield f"{where}.{key}", value
+
+
+def test_nothing_is_known_of_a_class_without_tiles_and_no_figure_of_it_is_0(tmp_path: Path) -> None:
+    """Three of five tiles of a, b, called rightly; one is called c, of which there is no tile."""
+    scored = scored_of([0, 0, 0, 1, 1], [0, 0, 1, 1, 2])
+    found = evaluate(scored, thresholds={"c": 0.3}, repeats=50)
+    assert found["per_class"]["c"] == {
+        **dict.fromkeys(("precision", "recall", "f1", "auc", "average_precision")),
+        "support": 0,
+    }
+    assert set(found["intervals"]["per_class"]["c"].values()) == {None}
+    assert found["confusion_share"] == [[2 / 3, 1 / 3, 0], [0, 0.5, 0.5], [None] * 3]
+    recalls = [value for key, value in numbers_of(found["thresholds"]["c"]) if key.endswith("recall")]
+    assert set(recalls) == {None}
+    assert (found["classes_present"], found["balanced_accuracy"]) == (2, pytest.approx((2 / 3 + 1 / 2) / 2))
+    assert present_of(found) == " (2 of 3 classes)"
+    assert all(path.stat().st_size > 1000 for path in plot_all(tmp_path, scored, found).values())
+    json.dumps(found, allow_nan=False)
+
+
+def test_tiles_of_one_class_alone_have_figures_and_pictures(tmp_path: Path) -> None:
+    scored = scored_of([1, 1, 1], [1, 1, 0])
+    found = evaluate(scored, repeats=50)
+    assert (found["classes_present"], found["balanced_accuracy"]) == (1, pytest.approx(2 / 3))
+    assert found["thresholds"]["b"]["table"][0]["specificity"] is None
+    plot_all(tmp_path, scored, found)
 
 
 def test_a_probability_too_small_to_be_held_costs_the_same_in_the_figure_and_in_its_interval() -> None:

@@ -55,7 +55,7 @@ def list_folder(root: Path) -> Listing:
         others = _others(folder, own)
         left_out[name] += others
         if not own:
-            empty.append(f"{folder.name} (it holds {_counted(others) or 'nothing'})")
+            empty.append(folder.name + (f" (it holds {_counted(others)})" if others else ""))
     if empty:
         raise InputError(
             f"{root}: no images ({', '.join(sorted(ENDINGS))}) in class folder {', '.join(empty)}; "

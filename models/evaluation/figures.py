@@ -23,7 +23,8 @@ def figures(scored: Scored, temperature: float) -> dict[str, Any]:
     """Everything `classification_metrics` gives, and AUC, average precision, log loss, Brier score, calibration.
 
     Probabilities are taken at `temperature`. AUC and average precision are of one class against the rest: None, with
-    a note, where either is absent. brier: mean over tiles of the squared differences summed over classes, 0 to 2.
+    a note, where either is absent, as are the shares of an absent class. brier: mean over tiles of the squared
+    differences summed over classes, 0 to 2.
     """
     probabilities = scored.probabilities(temperature)
     found = classification_metrics(scored.labels, scored.predicted, scored.classes)
@@ -44,7 +45,7 @@ def figures(scored: Scored, temperature: float) -> dict[str, Any]:
         "macro_auc": float(np.mean(areas)) if areas else None,
         "log_loss": float(_losses(scored, temperature).mean()),
         "brier": float(_squares(probabilities, scored.labels).mean()),
-        "confusion_share": (counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)).tolist(),
+        "confusion_share": [(row / row.sum()).tolist() if row.any() else [None] * len(row) for row in counts],
         "calibration": _calibration(scored, temperature),
         "notes": notes,
     }
@@ -76,7 +77,7 @@ def intervals(scored: Scored, temperature: float, *, repeats: int, seed: int) ->
     found: list[Interval | None] = [interval(column, scored.units) for column in values.T]
     whole, rest = found[: len(_WHOLE)], found[len(_WHOLE) :]
     per_class = {
-        name: {figure: rest[k * count + i] for k, figure in enumerate(_PER_CLASS)}
+        name: {figure: rest[k * count + i] if np.any(labels == i) else None for k, figure in enumerate(_PER_CLASS)}
         for i, name in enumerate(scored.classes)
     }
     return {**dict(zip(_WHOLE, whole, strict=True)), "per_class": per_class}

@@ -12,6 +12,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from models.evaluation.scored import Scored
 from models.plots import BLUE, SKY, VERMILION, line_style, plot_confusion, save, small_charts
+from models.present import present_of
 
 _DASHES = {"recall": "-.", "youden": ":", "cost": "--"}
 
@@ -19,7 +20,7 @@ _DASHES = {"recall": "-.", "youden": ":", "cost": "--"}
 def plot_all(folder: Path, scored: Scored, found: dict[str, Any]) -> dict[str, Path]:
     """Write what `found`, of `evaluate`, allows to draw; name → PNG, in the order to show them."""
     paths = {name: folder / f"{name}.png" for name in ("confusion", "roc", "precision_recall", "reliability")}
-    title = f"{len(scored)} tiles, balanced accuracy {found['balanced_accuracy']:.3f}"
+    title = f"{len(scored)} tiles, balanced accuracy {found['balanced_accuracy']:.3f}{present_of(found)}"
     plot_confusion(paths["confusion"], found["confusion"], scored.classes, title)
     plot_roc(paths["roc"], scored, found)
     plot_precision_recall(paths["precision_recall"], scored, found)

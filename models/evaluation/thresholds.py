@@ -59,25 +59,28 @@ class Threshold:
     rejected: int
 
     @property
-    def recall(self) -> float:
-        """Share of the class that is found."""
-        return self.found / max(1, self.found + self.missed)
+    def recall(self) -> float | None:
+        """Share of the class that is found; None where there is none of it."""
+        return _share(self.found, self.missed)
 
     @property
-    def specificity(self) -> float:
-        """Share of the rest that is not called it."""
-        return self.rejected / max(1, self.rejected + self.false_alarms)
+    def specificity(self) -> float | None:
+        """Share of the rest that is not called it; None where there is no rest."""
+        return _share(self.rejected, self.false_alarms)
 
     @property
     def precision(self) -> float | None:
         """Share of what is called it that is; None where nothing is called it."""
-        called = self.found + self.false_alarms
-        return self.found / called if called else None
+        return _share(self.found, self.false_alarms)
 
     def to_json(self) -> dict[str, Any]:
         """Counts and shares."""
         shares = {"recall": self.recall, "specificity": self.specificity, "precision": self.precision}
         return {**asdict(self), **shares}
+
+
+def _share(part: int, rest: int) -> float | None:
+    return part / (part + rest) if part + rest else None
 
 
 def threshold_table(
@@ -104,10 +107,11 @@ def choose_threshold(scores: NDArray[np.floating], positive: NDArray[np.bool_], 
         return None
     values = np.unique(scores.astype(np.float64))
     table = threshold_table(scores, positive, ((values + np.r_[0.0, values[:-1]]) / 2).tolist())
+    tiles, others = int(positive.sum()), int((~positive).sum())
     if rule.by == "recall":
-        return max((row for row in table if row.recall >= rule.target_recall), key=lambda row: row.threshold)
+        return max((row for row in table if row.found / tiles >= rule.target_recall), key=lambda row: row.threshold)
     if rule.by == "youden":
-        return max(table, key=lambda row: row.recall + row.specificity)
+        return max(table, key=lambda row: row.found / tiles + row.rejected / others)
     return min(table, key=lambda row: rule.miss_cost * row.missed + row.false_alarms)
 
 

@@ -57,6 +57,7 @@ def _of(split: Split, trained: Trained) -> dict[str, Any]:
         "split": split.how,
         "notes": list(split.notes),
         "test_tiles": test.get("tiles"),
+        "classes_present": test.get("classes_present"),
         **{name: test.get(name) for name in _FIGURES},
     }
 

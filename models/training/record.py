@@ -50,7 +50,8 @@ def summary_of(figures: dict[str, Any] | None) -> dict[str, Any] | None:
     """What model.json says of them; metrics.json has the rest."""
     if figures is None:
         return None
-    return {name: figures[name] for name in ("tiles", "accuracy", "balanced_accuracy", "macro_f1", "loss", "warnings")}
+    names = ("tiles", "classes_present", "accuracy", "balanced_accuracy", "macro_f1", "loss", "warnings")
+    return {name: figures[name] for name in names}
 
 
 def environment(device: str, precision: str, speeds: dict[str, float]) -> dict[str, Any]:

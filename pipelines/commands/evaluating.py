@@ -7,6 +7,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
+from models.present import present_of
 from models.registry import model_folder
 from pipelines.commands.app import MODEL_HELP, AsJson, app, show_json
 from pipelines.console import err
@@ -65,8 +66,8 @@ def _headline(found: dict[str, Any]) -> list[str]:
     limits = found["intervals"]["balanced_accuracy"]
     between = f" (95 % interval {limits[0]:.3f} to {limits[1]:.3f})" if limits else ""
     return [
-        f"balanced accuracy {found['balanced_accuracy']:.3f}{between}, accuracy {found['accuracy']:.3f}, "
-        f"{found['tiles']} tiles",
+        f"balanced accuracy {found['balanced_accuracy']:.3f}{present_of(found)}{between}, "
+        f"accuracy {found['accuracy']:.3f}, {found['tiles']} tiles",
         *(
             f"{entry['name']}: balanced accuracy {entry['balanced_accuracy']:.3f}, {entry['how']}"
             for entry in found["baselines"]

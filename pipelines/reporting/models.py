@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from models.present import present_of
 from pipelines.reporting.pictures import Picture, plot
 from pipelines.status import read_json
 from wsi.errors import InputError
@@ -99,14 +100,14 @@ def _described(folder: Path, description: dict[str, Any], metrics: dict[str, Any
     on = "test" if metrics.get("test") else "val"
     found = metrics[on]
     tile = description["tile"]
-    between = found.get("intervals", {})
+    between, present = found.get("intervals", {}), present_of(found)
     return ModelPage(
         folder.name,
         description={**description, "tile": {"size_px": int(tile["size_px"]), "mpp": float(tile["mpp"])}},
         found={**found, "warnings": _all_warnings(metrics, on)},
         on=on,
         figures=tuple(
-            Figure(name, meaning, float(found[key]), between.get(key))
+            Figure(name, meaning + (present if key == "balanced_accuracy" else ""), float(found[key]), between.get(key))
             for name, key, meaning in _FIGURES
             if found.get(key) is not None
         ),
