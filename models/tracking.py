@@ -13,7 +13,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 # The run's id, kept in the model's folder until the training is over, so that one that was killed goes on in its run.
 FILE = "mlflow.json"
 _HOLDERS = ("models", "trials")  # folders that only hold models: what is above them has the name
+_SQLITE = "sqlite:///"
+_LOCK_S = 60.0  # a database takes seconds to make, on a busy network disk more
 _KEPT = ("model.json", "metrics.json")
 _FINAL = ("accuracy", "balanced_accuracy", "macro_f1", "loss")
 # Set before the import. A silent server costs seconds, not the minutes of MLflow's own defaults; and nothing is told
@@ -126,14 +129,17 @@ class Tracked:
             logging.getLogger(logger).setLevel(logging.WARNING)
         holder, name = place_of(self.out)
         given = os.environ.get("MLFLOW_TRACKING_URI")
-        uri = given or f"sqlite:///{holder / 'mlflow.db'}"
-        client = MlflowClient(tracking_uri=uri)
+        uri = given or f"{_SQLITE}{holder / 'mlflow.db'}"
         run = _begun(self.out / FILE, uri) if go_on else None
-        if run is not None:
-            client.update_run(run, status="RUNNING")
-        else:
-            artifacts = None if given else (holder / "mlflow-artifacts").as_uri()
-            run = client.create_run(_experiment(client, holder.name, artifacts), run_name=name).info.run_id
+        with _alone(uri):
+            client = MlflowClient(tracking_uri=uri)
+            if run is not None:
+                client.update_run(run, status="RUNNING")
+            else:
+                artifacts = None if given else (holder / "mlflow-artifacts").as_uri()
+                experiment = _experiment(client, holder.name, artifacts)
+        if run is None:
+            run = client.create_run(experiment, run_name=name).info.run_id
             write_json(self.out / FILE, {"uri": uri, "run": run})
             settings = _flat(self.settings.plain())
             client.log_batch(run, params=[Param(key, str(value)) for key, value in settings.items()])
@@ -166,6 +172,26 @@ class Tracked:
 
         self._client.log_batch(self._run, tags=[RunTag(key, str(value)) for key, value in tags.items()])
         self._client.set_terminated(self._run, status)
+
+
+@contextmanager
+def _alone(uri: str) -> Iterator[None]:
+    """While a database and its tables are made: of trainings that began together, all but one would fail at it.
+
+    Where a file system has no locks, or one is held for too long, it is tried without.
+    """
+    if not uri.startswith(_SQLITE):
+        yield
+        return
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(f"{uri.removeprefix(_SQLITE)}.lock", timeout=_LOCK_S)
+    with suppress(Timeout, OSError, NotImplementedError):
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -158,6 +161,53 @@ def test_a_training_that_fails_says_so_in_its_run(local: Path, error: BaseExcept
     assert run.info.status == status
     assert name in run.data.tags["error"]
     assert (local / name / FILE).exists()  # gone on with, it is the same run
+
+
+BEGINS = """
+import sys, time
+from pathlib import Path
+from models.progress import SilentReporter
+from models.tracking import Tracked
+from models.training.settings import TrainSettings
+import mlflow, sqlalchemy, alembic  # all that takes time
+print("ready", flush=True)
+sys.stdin.readline()
+class Told(SilentReporter):
+    def warned(self, warnings):
+        print(*warnings, file=sys.stderr)
+one = Tracked(Told(), TrainSettings(), Path(sys.argv[1]))
+one.start(1, 32)
+one.batch(1, 16, 0.5)
+"""
+
+
+@pytest.mark.slow
+def test_trainings_that_begin_together_make_one_store_and_are_all_in_it(tmp_path: Path) -> None:
+    """Each used to find no tables, make them, and lose its tracking where another had made them first."""
+    environment = {name: value for name, value in os.environ.items() if name != "TESELA_TRACKING"}
+    begun = [
+        subprocess.Popen(
+            [sys.executable, "-c", BEGINS, str(tmp_path / f"model-{number}")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        for number in range(3)
+    ]
+    for one in begun:
+        assert one.stdout is not None
+        assert one.stdout.readline() == "ready\n"
+    said = []
+    for one in begun:
+        assert one.stdin is not None
+        one.stdin.write("go\n")
+        one.stdin.flush()
+    for one in begun:
+        said.append(one.communicate()[1])
+    assert ["MLflow" in each for each in said] == [False] * 3, said
+    assert sorted(run.info.run_name for run in runs(tmp_path)) == ["model-0", "model-1", "model-2"]
 
 
 # Nothing here ends a training.
