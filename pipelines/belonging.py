@@ -6,7 +6,7 @@ By content, not by time: a file written anew with the same content leaves what w
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,13 +77,21 @@ def _of_predictions(run: Path, folder: Path, slide: str) -> Iterator[Fault]:
     if model.is_dir():
         if not (model / "model.json").exists():
             yield "predict", "the model was not trained to the end; run again"
-        elif _json(model / "model.json").get("weights_sha256") != sources.get("weights"):
+        elif _is_other(_json(model / "model.json"), sources):
             yield (
                 "predict",
-                "the model was trained again since this slide was scored; delete predictions.parquet and run again",
+                "the model was trained again since this slide was scored, or sealed anew; "
+                "delete predictions.parquet and run again",
             )
     if sha256_of(folder / "tiles.parquet") != sources.get("tiles"):
         yield "predict", "the tiles have changed since they were scored; delete predictions.parquet and run again"
+
+
+def _is_other(description: Mapping[str, Any], sources: Mapping[str, str]) -> bool:
+    """Whether a model is not the one that scored: by its digest; by its weights alone where it has none, as of old."""
+    if description.get("digest") is not None:
+        return bool(description["digest"] != sources.get("model_digest"))
+    return bool(description.get("weights_sha256") != sources.get("weights"))
 
 
 def _of_pictures(folder: Path, slide: str) -> Iterator[Fault]:

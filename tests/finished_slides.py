@@ -21,7 +21,7 @@ from wsi.tissue import TissueOptions
 TILE = TileSpec(64, 1.0, 64)
 
 
-def score(folder: Path, share: float, weights: str = "w") -> None:
+def score(folder: Path, share: float, weights: str = "w", **made_of: str) -> None:
     """Predictions of a model that gives every tile `share` for its second class."""
     tiles = folder / "tiles.parquet"
     table = read_table(tiles)
@@ -29,7 +29,7 @@ def score(folder: Path, share: float, weights: str = "w") -> None:
     probabilities = np.tile(np.array([1 - share, share], np.float32), (len(table), 1))
     probabilities[~candidates(table, grid).ravel()] = np.nan
     scores = TileScores(grid, ("A", "B"), probabilities, "model", slide=slide_of_table(table))
-    write_scores(scores, TilesFile(tiles, sha256_of(tiles)), folder, {"weights": weights})
+    write_scores(scores, TilesFile(tiles, sha256_of(tiles)), folder, {"weights": weights, **made_of})
 
 
 def cut(folder: Path, min_tissue: float = 0.1) -> None:

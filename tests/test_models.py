@@ -27,9 +27,15 @@ from models.data import LabelledSlide, read_folder, read_slides
 from models.description import digest_of
 from models.metrics import classification_metrics
 from models.network import build, head_size, normalisation, to_input
+from models.progress import SilentReporter
+from models.splits import refuse_shared_cases
 from models.torch_setup import timm
+from models.training.settings import TrainSettings
+from models.training.train import train
 from wsi.errors import InputError, MismatchError, MppError
 from wsi.geometry import TileGrid, TileSpec
+from wsi.ingest import ingest
+from wsi.provenance import with_provenance
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -419,6 +425,42 @@ def test_tiles_come_straight_from_slides(tmp_path: Path) -> None:
         assert np.all(pixels == colours[x // 64])
     assert slides.group_kind == "slide"
     assert slides.fingerprint() != dataclasses.replace(slides, labels=1 - slides.labels).fingerprint()
+
+
+def test_rows_that_are_no_tiles_are_counted_and_add_up(tmp_path: Path) -> None:
+    found = read_slides([make_slide(tmp_path, "s1", [(10 * i, 100, 50) for i in range(6)])])
+    assert (len(found), found.left_out) == (4, {"s1.tif": {"blank": 1, "without a label": 1}})
+    assert found.notes == ("6 rows in the tables of 1 slides: 4 labelled, 1 blank, 1 without a label",)
+
+
+def test_the_same_slide_twice_is_refused_whatever_it_is_called(tmp_path: Path) -> None:
+    colours = [(10 * i, 100, 50) for i in range(6)]
+    first, copy = make_slide(tmp_path, "s1", colours), make_slide(tmp_path, "copy", colours)
+    ingest(first.slide, tmp_path / "ingested", mpp=0.25)
+    through = LabelledSlide(tmp_path / "ingested" / "slide.json", first.tiles)
+    for other in (first, copy, through):
+        with pytest.raises(InputError, match=rf"the same slide is given twice: .*s1\.tif = .*{other.slide.name}"):
+            read_slides([first, other])
+        with pytest.raises(InputError, match=rf"the same slide in training and in test: .*{other.slide.name}"):
+            refuse_shared_cases(read_slides([first]), read_slides([other]))
+    refuse_shared_cases(read_slides([first]), read_slides([make_slide(tmp_path, "s2", colours[::-1])]))
+
+
+def test_a_slide_to_train_and_to_test_on_is_refused_before_training(tmp_path: Path) -> None:
+    slide = make_slide(tmp_path, "s1", [(10 * i, 100, 50) for i in range(6)])
+    settings = TrainSettings(architecture="resnet10t", tile=TILE)
+    with pytest.raises(InputError, match="the same slide in training and in test"):
+        train(settings, read_slides([slide]), read_slides([slide]), tmp_path / "m", reporter=SilentReporter())
+    assert not (tmp_path / "m").exists()
+
+
+def test_labels_of_another_slide_are_refused(tmp_path: Path) -> None:
+    colours = [(10 * i, 100, 50) for i in range(6)]
+    one, other = make_slide(tmp_path, "s1", colours), make_slide(tmp_path, "s2", colours[::-1])
+    pq.write_table(with_provenance(pq.read_table(one.tiles), one.fingerprint, {}), one.tiles)
+    assert len(read_slides([one])) == 4
+    with pytest.raises(InputError, match=r"s1\.parquet: is of another slide"):
+        read_slides([dataclasses.replace(other, tiles=one.tiles)])
 
 
 def test_bad_tile_tables_are_named_all_at_once(tmp_path: Path) -> None:

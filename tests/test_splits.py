@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -50,6 +51,17 @@ def cohorts(make: st.DrawFn) -> FolderSet:
     labels = [int(generator.choice(classes, p=lean[case])) for case, size in enumerate(sizes) for _ in range(size)]
     cases = [f"P{case:02d}" for case, size in enumerate(sizes) for _ in range(size)]
     return tiles_of(labels, cases, [f"S{int(case[1:]) % 3}" for case in cases])
+
+
+@pytest.mark.parametrize("cases", [None, 6])
+def test_one_class_alone_is_refused_by_every_way_to_part(cases: int | None) -> None:
+    """Before anything is trained: the model would be refused when it is written, after all epochs."""
+    tiles = tiles_of([0] * 24, [f"case {i % cases}" for i in range(24)] if cases else None, ["n", "s"] * 12)
+    tiles = dataclasses.replace(tiles, classes=("only",))
+    ways: list[Callable[[], object]] = [lambda: holdout(tiles, 0.2, 0), lambda: k_folds(tiles, 3, 0.2, 0)]
+    for way in (*ways, lambda: as_given(dataclasses.replace(tiles, groups=None), {tiles.sources[0]})):
+        with pytest.raises(InputError, match="only: all 24 tiles to train on are of this one class"):
+            way()
 
 
 def parts_of(split: Split) -> list[NDArray[np.int64]]:

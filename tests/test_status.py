@@ -6,11 +6,13 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 from finished_slides import cut, make_slide, paint, score
 
 from pipelines.cohort import Cohort, CohortSlide, Intake
+from pipelines.belonging import first_fault
 from pipelines.stages import export
 from pipelines.status import STAGE_FILES, SlideStatus, reached, status_of, to_json
 from wsi.atomic import write_json
@@ -122,6 +124,20 @@ def test_a_slide_scored_by_a_model_that_was_trained_again_is_out_of_date(
     write_json(tmp_path / "models" / "model" / "model.json", {"weights_sha256": "other"})
     assert "trained again" in the_status(tmp_path).reason
     write_json(tmp_path / "models" / "model" / "model.json", {"weights_sha256": "w"})
+    assert the_status(tmp_path).state == "ok"
+
+
+def test_a_slide_scored_by_a_model_of_the_same_weights_and_another_meaning_is_out_of_date(
+    tmp_path: Path, done_up_to: Callable[..., Path]
+) -> None:
+    folder = done_up_to(tmp_path, "predict")
+    score(folder, 0.7, model_digest="d")
+    model = tmp_path / "models" / "model" / "model.json"
+    write_json(model, {"weights_sha256": "w", "digest": "e"})
+    assert first_fault(tmp_path, folder) == ("predict", ANY)
+    write_json(model, {"weights_sha256": "w", "digest": "d"})
+    paint(folder)
+    export(folder / "slide.json", folder / "predictions.parquet", folder, ExportOptions())
     assert the_status(tmp_path).state == "ok"
 
 

@@ -282,6 +282,20 @@ def _figures(path: Path) -> object:
     return found | {"history": [e | {"tiles_per_s": 0, "seconds": 0} for e in found["history"]]}
 
 
+@pytest.mark.parametrize("more", [[], ["--folds", "3"]])
+def test_one_class_is_refused_before_the_first_epoch(tmp_path: Path, more: list[str]) -> None:
+    (tmp_path / "tiles" / "only").mkdir(parents=True)
+    for number in range(8):
+        write_tile(tmp_path / "tiles" / "only" / f"{number}.png", (150, 100, 150), np.random.default_rng(number))
+    config = f"tile: {{size_px: 32, mpp: 0.5}}\ntrain: {{folder: {tmp_path / 'tiles'}, source_mpp: 0.5}}\n"
+    (tmp_path / "c.yaml").write_text(config)
+    given = ["train", "--config", str(tmp_path / "c.yaml"), "--out", str(tmp_path / "m"), *more]
+    found = CliRunner().invoke(app, given)
+    assert isinstance(found.exception, InputError)
+    assert "only: all 8 tiles to train on are of this one class" in str(found.exception)
+    assert not (tmp_path / "m").exists()
+
+
 @pytest.mark.parametrize("damage", ["other settings", "cut short", "not ours"])
 def test_a_state_of_another_training_or_a_damaged_one_is_not_gone_on_with(
     trained: tuple[Path, Checkpoint], tiles: Path, tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch

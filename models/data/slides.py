@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from models.data.listing import alike
 from models.data.sets import list_some
-from wsi.errors import InputError
+from wsi.errors import InputError, WsiError
 from wsi.fingerprint import fingerprint
 from wsi.geometry import Box, TileGrid, TileSpec
+from wsi.provenance import require_slide, slide_of_table
 from wsi.slide import Slide, SlideInfo, open_slide
 
 _INFO = "slide.json"
@@ -102,9 +103,8 @@ class SlideSet:
         rows = Counter({"labelled": len(self)})
         for counts in self.left_out.values():
             rows.update(counts)
-        counted = (
-            f"{rows.total()} rows of {len(self.slides)} tables: {list_some([f'{n} {k}' for k, n in rows.items()])}"
-        )
+        kinds = ", ".join(f"{count} {kind}" for kind, count in rows.items())
+        counted = f"{rows.total()} rows in the tables of {len(self.slides)} slides: {kinds}"
         return (*((counted,) if self.left_out else ()), *alike(self.classes))
 
     @property
@@ -154,7 +154,7 @@ def read_slides(slides: Sequence[LabelledSlide], classes: Sequence[str] | None =
     for slide in slides:
         try:
             tables.append(_labelled_rows(slide))
-        except InputError as error:
+        except WsiError as error:
             faults.append(str(error))
     if faults:
         raise InputError("; ".join(faults))
@@ -205,7 +205,10 @@ class _Rows:
 
 
 def _labelled_rows(slide: LabelledSlide) -> _Rows:
-    """The rows that have a label and are not blank. Raises InputError for a table that cannot be used."""
+    """The rows that have a label and are not blank.
+
+    Raises InputError for a table that cannot be used, MismatchError for one that says that it is of another slide.
+    """
     path = slide.tiles
     try:
         table = pq.read_table(path, columns=["x", "y", "label", "blank"])
@@ -220,6 +223,8 @@ def _labelled_rows(slide: LabelledSlide) -> _Rows:
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())[:120]
         raise InputError(f"{path}: not a table with columns x, y, label, blank ({reason})") from error
+    if recorded := slide_of_table(table):  # a table that a person made says nothing
+        require_slide(path, recorded, slide.fingerprint, str(slide.slide))
     labelled = np.array([bool(name) for name in labels], bool)
     keep = ~blank & labelled
     left_out = {"blank": int(blank.sum()), "without a label": int((~blank & ~labelled).sum())}
