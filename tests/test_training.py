@@ -29,7 +29,7 @@ from models.evaluation.predicting import predict_tiles
 from models.loading import labels_among
 from models.network import build, to_input
 from models.progress import ConsoleReporter, EpochReport, SilentReporter
-from models.splits import k_folds
+from models.splits import Split, k_folds
 from models.training.device import choose_precision
 from models.training.fit import Fit, Schedule
 from models.training.folds import train_folds
@@ -89,6 +89,9 @@ def test_training_learns_and_leaves_everything_behind(trained: tuple[Path, Check
     assert loaded.classes == checkpoint.classes == ("blue", "green", "red")
     assert loaded.provenance["data"]["split"] == "no case ids: split by tile"
     assert loaded.provenance["data"]["train_tiles"] == {"blue": 18, "green": 18, "red": 18}
+    assert loaded.provenance["data"]["left_out"] == {name: {".txt": 1} for name in COLOURS}
+    assert metrics["model_digest"] == loaded.digest == checkpoint.digest
+    assert loaded.digest is not None
     assert loaded.provenance["settings"]["seed"] == 0
     assert loaded.provenance["packages"]["tesela"] == importlib.metadata.version("tesela")
     assert loaded.provenance["test"]["balanced_accuracy"] == metrics["test"]["balanced_accuracy"]
@@ -108,6 +111,34 @@ def test_the_same_seed_is_the_same_training(trained: tuple[Path, Checkpoint], ti
     other = dataclasses.replace(FAST, seed=1, epochs=1)
     changed = train(other, read_folder(tiles, 0.5), None, tmp_path / "other", reporter=SilentReporter())
     assert changed.checkpoint.provenance["val"]["loss"] != first.provenance["val"]["loss"]
+
+
+class Counting(SilentReporter):
+    """Counts the tiles of each epoch's batches, and keeps what is said."""
+
+    def __init__(self) -> None:
+        self.tiles: dict[int, list[int]] = {}
+        self.lines: list[str] = []
+
+    def batch(self, epoch: int, tiles: int, loss: float) -> None:  # noqa: ARG002
+        self.tiles.setdefault(epoch, []).append(tiles)
+
+    def said(self, line: str) -> None:
+        self.lines.append(line)
+
+
+@pytest.mark.parametrize(("mixup", "sizes"), [(0.0, [11, 10]), (0.2, [10, 10])])
+def test_every_tile_of_an_epoch_is_trained_on_or_said_to_be_left_out(
+    tiles: Path, tmp_path: Path, mixup: float, sizes: list[int]
+) -> None:
+    """21 tiles in batches of 16: a last batch of 5 used to be left out, of every epoch."""
+    images = read_folder(tiles, 0.5)
+    part = Split(np.arange(0, 63, 3), np.arange(1, 72, 3), "by hand", by_tile=True)
+    settings = dataclasses.replace(FAST, epochs=2, mixup=mixup)
+    told = Counting()
+    train(settings, images, None, tmp_path, parts=part, reporter=told)
+    assert told.tiles == {1: sizes, 2: sizes}
+    assert any(line.startswith("1 of 21 tiles are left out of each epoch") for line in told.lines) == (mixup > 0)
 
 
 def test_a_test_set_of_other_classes_is_refused_before_training(tiles: Path, tmp_path: Path) -> None:

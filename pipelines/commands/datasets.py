@@ -143,6 +143,6 @@ def _table(tiles: FolderSet, classes: tuple[ClassSurvey, ...]) -> Table:
         table.add_row(entry.name, f"{entry.images:,}", known, sizes, str(len(entry.broken) or ""), others)
     broken = sum(len(entry.broken) for entry in classes)
     table.add_section()
-    others = sum(sum(kinds.values()) for kinds in tiles.left_out.values())  # also of what lies beside the class folders
-    table.add_row("all", f"{len(tiles):,}", cases, "", str(broken or ""), str(others or ""))
+    left_out = sum(sum(kinds.values()) for kinds in tiles.left_out.values())  # also what lies beside the class folders
+    table.add_row("all", f"{len(tiles):,}", cases, "", str(broken or ""), str(left_out or ""))
     return table

@@ -36,11 +36,12 @@ class StageTime:
 
 @dataclass(frozen=True)
 class Scored:
-    """So many slides were scored by these weights (SHA-256), in this precision."""
+    """So many slides were scored by this model, of these weights and this digest (SHA-256), in this precision."""
 
     slides: int
     model: str
     weights: str
+    model_digest: str
     precision: str
 
 
@@ -73,7 +74,7 @@ def _versions() -> tuple[tuple[str, str], ...]:
 
 def _scored(cards: Iterable[Card]) -> tuple[Scored, ...]:
     counts = Counter(
-        tuple(str(card.summary.get(key) or "unknown") for key in ("model", "weights", "precision"))
+        tuple(str(card.summary.get(key) or "unknown") for key in ("model", "weights", "model_digest", "precision"))
         for card in cards
         if card.summary
     )
