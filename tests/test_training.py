@@ -458,7 +458,8 @@ def test_mixup_is_given_whole_pairs(tiles: Path) -> None:
     parts = dataclasses.replace(training.holdout(images, 0.25, 0), train=np.arange(41))
     for mixup, batch in ((0.0, 41), (0.2, 40)):
         settings = dataclasses.replace(FAST, mixup=mixup, batch_size=64)
-        assert loaders_for(settings, Seen(images, None), parts, None, fabric).train.batch_size == batch
+        loaders = loaders_for(settings, Seen(images, None), parts, None, fabric)
+        assert (len(loaders.train), loaders.epoch_tiles, loaders.epoch_left_out) == (1, batch, 41 - batch)
 
 
 def test_an_epoch_of_few_tiles_is_one_batch_and_not_none(tiles: Path) -> None:

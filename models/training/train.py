@@ -128,11 +128,7 @@ def _train(
     fit = Fit(network, fabric, _schedule(settings, len(loaders.train)), mean, std, weights, mix)
     if first:
         _plot_batch(out / "plots" / "batch.png", loaders, classes)
-    if loaders.epoch_left_out:
-        reporter.said(
-            f"{loaders.epoch_left_out} of {loaders.epoch_tiles + loaders.epoch_left_out} tiles are left out of each "
-            "epoch, others each time: batches are of whole pairs (train.mixup), or of as many tiles for each device"
-        )
+    _say_left_out(loaders, reporter)
     reporter.start(settings.epochs, loaders.epoch_tiles)
     try:
         best, history = Training(fit, settings, loaders, _score(classes)).run(reporter, out, key, precision)
@@ -160,6 +156,14 @@ def _train(
         forget_state(out)
         reporter.finished(out, provenance)
     return Trained(checkpoint, verdict)
+
+
+def _say_left_out(loaders: Loaders, reporter: Reporter) -> None:
+    if loaders.epoch_left_out:
+        reporter.said(
+            f"{loaders.epoch_left_out} of {loaders.epoch_tiles + loaders.epoch_left_out} tiles are left out of each "
+            "epoch, others each time: batches are of whole pairs (train.mixup), or of as many tiles for each device"
+        )
 
 
 def _checkpoint(
