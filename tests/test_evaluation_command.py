@@ -73,11 +73,13 @@ def evaluated(model: Path, data: Path, tmp_path_factory: pytest.TempPathFactory)
     return out, evaluate(model, data, out, source_mpp=0.5, baselines_from=train, case_pattern=r"^(p\d+)-")
 
 
-def test_it_writes_figures_pictures_and_a_page(evaluated: tuple[Path, dict[str, Any]]) -> None:
+def test_it_writes_figures_pictures_and_a_page(evaluated: tuple[Path, dict[str, Any]], model: Path) -> None:
     out, found = evaluated
     written = json.loads((out / "evaluation.json").read_text("utf-8"))
     assert written == json.loads(json.dumps(found))
     assert written["format"] == "tesela-evaluation/1"
+    assert written["model"]["model_digest"] == json.loads((model / "model.json").read_text())["digest"]
+    assert written["data"]["left_out"] == {}
     assert written["units"]["kind"] == "case"
     assert written["units"]["count"] == 6
     assert [entry["balanced_accuracy"] for entry in written["baselines"]] == [1.0, 1.0]

@@ -69,7 +69,7 @@ def list_folder(root: Path) -> Listing:
 
 def class_name(text: str) -> str:
     """The class that a folder's name means: spaces at its ends, and how an accent is coded, are no part of it."""
-    return unicodedata.normalize("NFC", text.strip())
+    return unicodedata.normalize("NFC", text.strip() or text)
 
 
 def alike(names: Sequence[str]) -> tuple[str, ...]:
