@@ -48,7 +48,7 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 def digest_of(description: Mapping[str, Any]) -> str:
     """SHA-256 (hex) of what a description means now, whatever digest it states."""
-    return _sha256({"weights_sha256": description["weights_sha256"], **_meaning(description)})
+    return _sha256({"weights_sha256": description.get("weights_sha256"), **_meaning(description)})
 
 
 def sealed(description: Mapping[str, Any]) -> dict[str, Any]:

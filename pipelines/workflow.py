@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from models.description import refuse_altered
 from pipelines.cohort import Cohort, CohortSlide, load_cohort
 from pipelines.config import DEFAULT_SIZE_PX, RunConfig, TileConfig, flags_of, load_config, parse_config
 from pipelines.config.yaml_file import read_yaml
@@ -189,7 +190,8 @@ class Workflow:
 def _tile_of(config: RunConfig) -> TileConfig:
     """The section `tile`; where a trained model is named, what that model was trained on.
 
-    Raises InputError where the two differ. model.json is read here without torch, which takes seconds to import.
+    Raises InputError where the two differ, or the model was altered. model.json is read here without torch, which takes
+    seconds to import.
     """
     if config.model.path is None:
         return config.tile.filled(DEFAULT_SIZE_PX, config.tile.spec.mpp)
@@ -201,6 +203,7 @@ def _tile_of(config: RunConfig) -> TileConfig:
         raise InputError(f"model.path: no {description}; name a folder that `tesela train` wrote") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{description}: not the description of a model ({error})") from error
+    refuse_altered(description, found)
     if not description.with_name("model.safetensors").is_file():
         raise InputError(f"model.path: no model.safetensors in {config.model.path}; copy both files of the model")
     _check_painted(config, classes, "the model's")

@@ -19,6 +19,7 @@ from models.network import build
 from models.registry import Registry, model_folder, name_of, parse_reference
 from pipelines.commands.app import app
 from pipelines.config import parse_config
+from pipelines.workflow import Workflow
 from wsi.errors import InputError
 from wsi.geometry import TileSpec
 
@@ -244,6 +245,19 @@ def test_the_promoted_version_is_removed_only_by_force(registry: Registry) -> No
 def test_a_lookup_needs_no_torch(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "models.checkpoint", None)  # whoever imports it fails
     assert registry.promote("colon", 1).folder == model_folder("colon@1") == model_folder("colon")
+
+
+def test_a_run_with_an_altered_model_is_refused_before_any_slide_is_read(registry: Registry, tmp_path: Path) -> None:
+    (tmp_path / "slides").mkdir()
+    (tmp_path / "slides" / "a.svs").touch()
+    raw = {"run": "r", "results": str(tmp_path / "results"), "slides": str(tmp_path / "slides")}
+    Workflow.of(parse_config({**raw, "model": {"path": "colon@1"}}, "c.yaml"))
+    describe(tmp_path / "one", seal=False, thresholds={"b": 0.9})
+    with pytest.raises(InputError, match=r"model\.json was altered after training \(thresholds\)"):
+        Workflow.of(parse_config({**raw, "model": {"path": str(tmp_path / "one")}}, "c.yaml"))
+    describe(registry.root / "colon" / "1", thresholds={"b": 0.9})
+    with pytest.raises(InputError, match=r"colon@1: .* is not what was added"):
+        Workflow.of(parse_config({**raw, "model": {"path": "colon@1"}}, "c.yaml"))
 
 
 # --- sealing
