@@ -131,18 +131,18 @@ class EpochSampler(Sampler[int]):
 
 
 class EpochBatches(Sampler[list[int]]):
-    """A process's share of every batch of an epoch: every tile of it is in one, as far as it can be shared."""
+    """A process's share of every batch of an epoch: every tile of it is in one, as far as it can be shared.
+
+    tiles: those of an epoch's batches, all processes together.
+    """
 
     def __init__(self, sampler: EpochSampler, share: Share) -> None:
         self.sampler, self.share = sampler, share
-
-    @property
-    def tiles(self) -> int:
-        """Of an epoch, all processes together."""
-        return sum(self.share.sizes(len(self.sampler)))
+        sizes = share.sizes(len(sampler))  # of every epoch
+        self.batches, self.tiles = len(sizes), sum(sizes)
 
     def __len__(self) -> int:
-        return len(self.share.sizes(len(self.sampler)))
+        return self.batches
 
     def __iter__(self) -> Iterator[list[int]]:
         return iter([batch.tolist() for batch in self.share.of(self.sampler.keys())])
