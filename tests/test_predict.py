@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -267,10 +267,10 @@ def test_a_slide_whose_results_find_no_room_stops_no_other(
 ) -> None:
     write = Heatmap.write
 
-    def full(heatmap: Heatmap, path: Path) -> None:
+    def full(heatmap: Heatmap, path: Path, belongs: Mapping[str, str] | None = None) -> None:
         if path.parent.name == phantom_tiled.stem:
             raise OSError(28, "No space left on device")
-        write(heatmap, path)
+        write(heatmap, path, belongs)
 
     monkeypatch.setattr(Heatmap, "write", full)
     given = ["predict", str(phantom_tiled), str(phantom_jpeg), "--model", str(model), "--out", str(tmp_path)]
