@@ -411,7 +411,7 @@ def test_classes_that_differ_in_case_alone_are_two_and_said(folder: Path) -> Non
     save(folder / "tum" / "a.png", noise(30))
     images = read_folder(folder, 0.5)
     assert images.classes == ("ADI", "TUM", "tum")
-    assert "classes TUM and tum differ in upper and lower case alone, and are two classes" in images.notes[0]
+    assert "'TUM' and 'tum' differ in capitals alone and are taken for different classes" in images.notes[0]
 
 
 # --- public data sets

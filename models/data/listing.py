@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from models.data.cases import SHEET
 from models.data.sets import list_some
 from wsi.errors import InputError
 from wsi.hidden import is_hidden
+from wsi.names import alike_notes, class_name
 
 # What Pillow reads as one picture of 8 bits a channel.
 ENDINGS = frozenset(
@@ -36,7 +36,7 @@ class Listing:
 
 
 def list_folder(root: Path) -> Listing:
-    """The images below `root`/<class>/. Folders whose names differ in spaces at an end alone are one class.
+    """The images below `root`/<class>/. Folders whose names differ in what nobody sees (spaces) are one class.
 
     Raises InputError where the folder is missing, has no class folders, some of them hold no image, folders of images
     or what is named as one and is no file.
@@ -50,7 +50,7 @@ def list_folder(root: Path) -> Listing:
     left_out: dict[str, Counter[str]] = defaultdict(Counter)
     empty = []
     for folder in folders:
-        name, own = class_name(folder.name), _images(folder)
+        name, own = _class_of(folder), _images(folder)
         images[name] = (*images.get(name, ()), *own)
         others = _others(folder, own)
         left_out[name] += others
@@ -63,26 +63,12 @@ def list_folder(root: Path) -> Listing:
         )
     left_out[BESIDE] = _beside(root)
     kept = {name: dict(sorted(counts.items())) for name, counts in left_out.items() if counts}
-    notes = (*_merged(folders), *alike(sorted(images)), *_left_out(kept))
+    notes = (*_merged(folders), *alike_notes(images), *_left_out(kept))
     return Listing({name: images[name] for name in sorted(images)}, kept, notes)
 
 
-def class_name(text: str) -> str:
-    """The class that a folder's name means: spaces at its ends, and how an accent is coded, are no part of it."""
-    return unicodedata.normalize("NFC", text.strip() or text)
-
-
-def alike(names: Sequence[str]) -> tuple[str, ...]:
-    """A sentence on classes whose names differ in upper and lower case alone."""
-    by_key: dict[str, list[str]] = defaultdict(list)
-    for name in names:
-        by_key[name.casefold()].append(name)
-    return tuple(
-        f"classes {' and '.join(same)} differ in upper and lower case alone, and are two classes; where one is meant, "
-        "give it one name"
-        for same in by_key.values()
-        if len(same) > 1
-    )
+def _class_of(folder: Path) -> str:
+    return class_name(folder.name) or folder.name
 
 
 def _images(folder: Path) -> list[Path]:
@@ -145,7 +131,7 @@ def _kind(path: Path, hidden: bool) -> str:
 def _merged(folders: Sequence[Path]) -> Iterator[str]:
     by_class: dict[str, list[str]] = defaultdict(list)
     for folder in folders:
-        by_class[class_name(folder.name)].append(folder.name)
+        by_class[_class_of(folder)].append(folder.name)
     for name, same in by_class.items():
         if len(same) > 1:
             yield f"folders {', '.join(map(repr, same))} are taken for one class, {name!r}"

@@ -16,11 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from models.data.listing import alike
 from models.data.sets import list_some
 from wsi.errors import InputError, WsiError
 from wsi.fingerprint import fingerprint
 from wsi.geometry import Box, TileGrid, TileSpec
+from wsi.names import alike_notes
 from wsi.provenance import require_slide, slide_of_table
 from wsi.slide import Slide, SlideInfo, open_slide
 
@@ -105,7 +105,7 @@ class SlideSet:
             rows.update(counts)
         kinds = ", ".join(f"{count} {kind}" for kind, count in rows.items())
         counted = f"{rows.total()} rows in the tables of {len(self.slides)} slides: {kinds}"
-        return (*((counted,) if self.left_out else ()), *alike(self.classes))
+        return (*((counted,) if self.left_out else ()), *alike_notes(self.classes))
 
     @property
     def keys(self) -> tuple[str, ...]:
