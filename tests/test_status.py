@@ -11,8 +11,8 @@ from unittest.mock import ANY
 import pytest
 from finished_slides import cut, make_slide, paint, score
 
-from pipelines.cohort import Cohort, CohortSlide, Intake
 from pipelines.belonging import first_fault
+from pipelines.cohort import Cohort, CohortSlide, Intake
 from pipelines.stages import export
 from pipelines.status import STAGE_FILES, SlideStatus, reached, status_of, to_json
 from wsi.atomic import write_json

@@ -6,7 +6,7 @@ _SYSTEM_NAMES = frozenset(
     {
         *("@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "@tmp", "~snapshot"),
         *("__macosx", "network trash folder", "temporary items", "lost+found"),
-        *("$recycle.bin", "recycler", "system volume information", "thumbs.db", "desktop.ini"),
+        *("$recycle.bin", "recycler", "system volume information", "thumbs.db", "ehthumbs.db", "desktop.ini"),
     }
 )
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import os
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -16,9 +14,9 @@ from typing import Any
 from pipelines.cohort.intake import Intake
 from wsi.atomic import write_json, writing
 from wsi.errors import InputError
+from wsi.source import Scene, source_of
+from wsi.source import file_of as source_file_of
 from wsi.spreadsheet import as_text, from_text
-
-_SCENE = re.compile(r"#[0-9]{1,6}$")
 
 
 @dataclass(frozen=True)
@@ -105,13 +103,13 @@ class Cohort:
 
 def file_of(text: str) -> Path:
     """The file of `a.tif` and of `a.tif#1`; a file that is really named so is itself."""
-    path = Path(text)
-    return path if os.path.exists(path) else path.with_name(_SCENE.sub("", path.name) or path.name)
+    return Path(str(source_file_of(source_of(text))))
 
 
 def scene_of(text: str) -> str:
     """`#1` of `a.tif#1`; '' where no scene is given."""
-    return text[len(str(file_of(text))) :]
+    source = source_of(text)
+    return f"#{source.number}" if isinstance(source, Scene) else ""
 
 
 def _slide(row: dict[str, Any]) -> CohortSlide:

@@ -1,4 +1,4 @@
-"""What a file is by its name: a slide, something else, or a thing of the system that nobody means."""
+"""What a file is by its name: a slide, or something else."""
 
 from __future__ import annotations
 
@@ -13,19 +13,6 @@ SLIDE_ENDINGS = (
 _ZARR_FOLDER = ".zarr"
 # Else it is part of a name: "Mrs. Miller".
 _ENDING = re.compile(r"\.[\w+-]{1,12}")
-# What file servers, operating systems and archives leave beside the files of people, in lower case.
-_SYSTEM_NAMES = frozenset(
-    {
-        *("@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "@tmp", "~snapshot"),
-        *("__macosx", "network trash folder", "temporary items", "lost+found"),
-        *("$recycle.bin", "recycler", "system volume information", "thumbs.db", "ehthumbs.db", "desktop.ini"),
-    }
-)
-
-
-def is_hidden(name: str) -> bool:
-    """Hidden, or of the system: thumbnails of a file server, waste bins, snapshots."""
-    return name.startswith(".") or name.lower() in _SYSTEM_NAMES
 
 
 def is_slide(name: str, *, folder: bool) -> bool:

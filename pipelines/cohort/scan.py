@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipelines.cohort.endings import ending_of, is_hidden, is_slide
+from pipelines.cohort.endings import ending_of, is_slide
 from pipelines.cohort.intake import Intake
+from wsi.hidden import is_hidden
 from wsi.readers.dicom import dicom_series
 from wsi.readers.parts import parts_of
 
