@@ -126,7 +126,7 @@ def tile_sets(chosen: TrainConfig, slides: TrainingSlides, *, tested: bool = Tru
         test_set = read_slides(slides.test, train_set.classes) if slides.test else None
         for each in filter(None, (train_set, test_set)):
             for note in each.notes:
-                err.print(f"note: {note}", markup=False)
+                err.print(f"note: {note}")
         return train_set, test_set
     if slides.train or slides.val or slides.test:
         raise InputError("slides were given, but train.slides is false; set it to true, or leave them out")
@@ -138,7 +138,7 @@ def tile_sets(chosen: TrainConfig, slides: TrainingSlides, *, tested: bool = Tru
     duplicates = find_duplicates(*sets)
     duplicates.refuse_contradictions()
     for warning in (*(f"{each.root}: {note}" for each in sets for note in each.notes), *duplicates.warnings):
-        err.print(f"warning: {warning}", markup=False)
+        err.print(f"warning: {warning}")
     if chosen.group_by == "stain":
         with progress_bar("group tiles by stain") as told:
             sets[0] = grouped_by_stain(sets[0], told)

@@ -56,7 +56,7 @@ def predict(
         torch.set_num_threads(threads)
     scorer = Scorer(model, options)
     if scorer.checkpoint.digest is None:
-        err.print(f"note: model {scorer.name}: {NO_DIGEST}", markup=False)
+        err.print(f"note: model {scorer.name}: {NO_DIGEST}")
     jobs, of_job = [], []
     for request in requests:
         try:

@@ -124,7 +124,7 @@ def _outlines(path: Path, slide: Slide, origin: Origin | None) -> TissueOutlines
     notes = [*drawing.notes, *check_place(drawing.regions, slide.size)]
     outlines = TissueOutlines.of(drawing.regions)
     for note in [*notes, *outlines.notes()]:
-        err.print(f"warning: {path}: {note}", markup=False)
+        err.print(f"warning: {path}: {note}")
     return outlines
 
 

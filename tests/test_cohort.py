@@ -265,6 +265,14 @@ def test_a_sheet_gives_what_files_do_not_say(tmp_path: Path) -> None:
     assert intake_of(cohort) == Intake("row", 2, 2)
 
 
+def test_paths_that_start_where_one_is_are_taken_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path / "data" / "slides", "a.tif")
+    path = sheet(tmp_path, "slide\na.tif\n")
+    monkeypatch.chdir(tmp_path)
+    cohort = load_cohort(Path("data/slides"), Path(path.name))
+    assert cohort.slides[0].slide == str(tmp_path / "data" / "slides" / "a.tif")
+
+
 def test_all_faults_of_a_sheet_come_at_once_with_their_rows(tmp_path: Path) -> None:
     touch(tmp_path, "a.tif")
     path = sheet(tmp_path, "slide,id,mpp,split\na.tif,x,half,train\nmissing.tif,x,0.5,trian\n,y,-1,\n")

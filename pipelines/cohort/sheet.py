@@ -21,6 +21,7 @@ def read_sheet(path: Path, root: Path) -> Cohort:
     Raises InputError with all faults at once, each with its row and column.
     """
     table = read_table(path)
+    root = Path(os.path.abspath(root))
     rows = [slide_of(row, root) for row in table.rows]
     derived = unique_ids([_relative(row.path, root) for row in rows])
     for row, name in zip(rows, derived, strict=True):

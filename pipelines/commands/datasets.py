@@ -86,7 +86,7 @@ def check(
         show(_table(tiles, classes))
         show(touching.told)
         for line in warnings:
-            err.print(f"warning: {line}", markup=False)
+            err.print(f"warning: {line}")
     for other in sets[1:]:
         refuse_shared_cases(tiles, other)
     duplicates.refuse_contradictions()

@@ -73,7 +73,7 @@ def remove(
     """Delete a version. Its number is not given again, and what names it is refused from now on."""
     name, version = parse_reference(reference)
     was_promoted = Registry(default_root()).remove(name, version, force=force)
-    err.print(f"removed {reference}{f'; {name} means no version now' if was_promoted else ''}", markup=False)
+    err.print(f"removed {reference}{f'; {name} means no version now' if was_promoted else ''}")
 
 
 @models.command("seal")
@@ -90,7 +90,7 @@ def seal(
     found = seal_checkpoint(model)
     if as_json:
         return show_json({"digest_before": found.before, "digest": found.now, "changed": list(found.changed)})
-    return err.print(f"{model}: {found.text}", markup=False)
+    return err.print(f"{model}: {found.text}")
 
 
 def _row(entry: Entry) -> dict[str, Any]:

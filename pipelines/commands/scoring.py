@@ -84,11 +84,11 @@ def label(
         tiles_parquet, out, min_cover, drawing=drawing, drawn_in=drawn_in, outside=outside, unseen=unseen
     )
     for note in counts.notes:
-        err.print(f"warning: {note}", markup=False)
+        err.print(f"warning: {note}")
     if as_json:
         return show_json(counts.to_json())
     for line in counts.lines():
-        err.print(line, markup=False)
+        err.print(line)
     return None
 
 
