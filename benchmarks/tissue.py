@@ -25,7 +25,8 @@ from wsi import quality
 from wsi.phantom import CLASSES, Phantom, PhantomSpec
 from wsi.phantom.files import write_tiled
 from wsi.slide import open_slide
-from wsi.tissue import TissueOptions, survey, tidied
+from wsi.tissue import TissueOptions, survey
+from wsi.tissuepixels import tidied
 
 Mask = NDArray[np.bool_]
 Method = Callable[[NDArray[np.uint8]], Mask]

@@ -45,12 +45,18 @@ class Outcome:
 
 
 def predict(
-    requests: Sequence[Request], model: Path, options: PredictOptions, threads: int | None = None
+    requests: Sequence[Request],
+    model: Path,
+    options: PredictOptions,
+    threads: int | None = None,
+    *,
+    any_stain: bool = False,
 ) -> Iterator[Outcome]:
     """Score all slides in one go; an outcome of each, as soon as it is written. A slide that fails stops no other.
 
-    Without tiles, tissue and tiles are found first, for the model's own tile size and mpp. Raises InputError where the
-    model cannot be loaded.
+    Without tiles, tissue and tiles are found first, for the model's own tile size and mpp; any_stain: also on slides
+    that are no bright-field H&E (of those, tiles were cut only where that was wanted). Raises InputError where the model
+    cannot be loaded.
     """
     if threads is not None:
         torch.set_num_threads(threads)
@@ -60,7 +66,7 @@ def predict(
     jobs, of_job = [], []
     for request in requests:
         try:
-            job, digest = _job(request, scorer.checkpoint.tile)
+            job, digest = _job(request, scorer.checkpoint.tile, any_stain)
             jobs.append(job)
             of_job.append((request, digest))
         except (WsiError, OSError) as error:
@@ -96,7 +102,7 @@ def _failed(request: Request, error: WsiError | OSError) -> Outcome:
     return Outcome(request, None, told)
 
 
-def _job(request: Request, spec: TileSpec) -> tuple[SlideJob, str]:
+def _job(request: Request, spec: TileSpec, any_stain: bool) -> tuple[SlideJob, str]:
     """The slide to score, and the digest of its tile table."""
     tiles = request.tiles or _own_tiles(request)
     if request.tiles is None:
@@ -108,7 +114,7 @@ def _job(request: Request, spec: TileSpec) -> tuple[SlideJob, str]:
             min_tissue=0.1,
             allow_upsample=False,
             tissue_path=None,
-            tissue_options=TissueOptions(),
+            tissue_options=TissueOptions(any_stain=any_stain),
             scheduler=None,
             mpp=request.mpp,
         )

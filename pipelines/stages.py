@@ -17,10 +17,11 @@ from pipelines.console import err, progress_bar
 from wsi.annotations import Drawing, Frame, Origin, Region, read_drawing, write_geojson
 from wsi.annotations.place import check_place
 from wsi.annotations.tissue import TissueOutlines
+from wsi.appearance import Appearance, appearance_of, look
 from wsi.atomic import write_json
 from wsi.blank import BlankOptions
 from wsi.digest import sha256_of
-from wsi.errors import MismatchError
+from wsi.errors import MismatchError, SlideError
 from wsi.exports import ExportOptions, write_exports
 from wsi.exports.notable import notable
 from wsi.geometry import Box, Edge, TileGrid, TileSpec
@@ -41,7 +42,7 @@ from wsi.scores import made_of as provenance_of
 from wsi.slide import Slide, SlideInfo, open_slide
 from wsi.source import Source
 from wsi.tiles import bounds_offset_of, candidates, grid_of, make_tiles, read_table, tissue_of, write_table
-from wsi.tissue import TissueOptions, find_tissue, survey, write_outline_preview
+from wsi.tissue import TissueOptions, survey, write_outline_preview
 from wsi.tissuemask import TissueMask
 from wsi.workers import Workers
 
@@ -99,23 +100,37 @@ def tiles(
 
     tissue_path: outlines that `tissue` wrote (or a person corrected); None finds the tissue now.
     origin: from where they count, where they do not say so themselves (`wsi.annotations.Frame`).
+    Raises SlideError for a slide that is no bright-field picture of a stain, unless `tissue_options.any_stain`.
     """
     workers = Workers(scheduler, jobs)
     with open_slide(slide_path, mpp) as slide:
         own_mpp, name = slide.require_mpp(), _name(slide_path)
         grid = TileGrid.of(spec, slide.size, slide.mpp, name=name, allow_upsample=allow_upsample, edge=edge)
         if tissue_path is None:
-            outlines, mask = None, find_tissue(slide, tissue_options)[0]
+            found, outlines = survey(slide, tissue_options), None
+            kind, mask = found.appearance, found.tissue
         else:
             px_um = max(tissue_options.mask_mpp, *own_mpp)
-            outlines = _outlines(tissue_path, slide, origin)
+            kind, outlines = appearance_of(look(slide)), _outlines(tissue_path, slide, origin)
             mask = TissueMask.of_regions(list(outlines.regions), slide.size, px_um, own_mpp)
+        if not kind.scorable:
+            _refuse_unless_wanted(kind, name, tissue_options)
+            # What tells glass and ink from stain says nothing here: the mask alone decides.
+            blank = replace(blank, max_bright=1.0, min_contrast=0.0, max_ink=1.0)
         with progress_bar(f"tiles {name}") as told:
             table = make_tiles(slide, grid, mask, min_tissue, blank, workers=workers, progress=told)
         made_of = {} if tissue_path is None else {"tissue": sha256_of(tissue_path)}
         table = with_provenance(table, slide.fingerprint, made_of)
     write_table(out, table if outlines is None else outlines.kept_in(table))
     return int(candidates(table, grid).sum())
+
+
+def _refuse_unless_wanted(kind: Appearance, name: str, options: TissueOptions) -> None:
+    if not options.any_stain:
+        raise SlideError(
+            f"{name}: {kind.text}; a model for stained sections would score it all the same, and be wrong: leave the "
+            "slide out, or, for a model made for such slides, set tissue.any_stain: true (--any-stain)"
+        )
 
 
 def _outlines(path: Path, slide: Slide, origin: Origin | None) -> TissueOutlines:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pipelines.belonging import Fault, first_fault
-from pipelines.cohort import Cohort, Intake
+from pipelines.cohort import Cohort, CohortSlide, Intake
+from pipelines.reporting.flags import Flag, flags_of, without_tissue
 from wsi.errors import InputError, WsiError
 from wsi.preview import preview_provenance
 from wsi.scores import made_of
@@ -39,20 +40,25 @@ _ERROR = "tesela: error: "
 
 @dataclass(frozen=True)
 class SlideStatus:
-    """How one slide ended; `stage` and `reason` are empty where it is ok."""
+    """How one slide ended; `stage` and `reason` are empty where it is ok. flags: what a person should look at."""
 
     id: str
     state: State
     stage: str = ""
     reason: str = ""
+    flags: tuple[Flag, ...] = ()
 
 
 def status_of(run: Path, cohort: Cohort) -> list[SlideStatus]:
     """The state of every slide of a run."""
-    return [
-        SlideStatus(slide.id, "failed", STAGE_FILES[0][0], slide.fault) if slide.fault else _slide_status(run, slide.id)
-        for slide in cohort.slides
-    ]
+    return [_flagged(run, _slide_status(run, slide)) for slide in cohort.slides]
+
+
+def _flagged(run: Path, status: SlideStatus) -> SlideStatus:
+    """The status with its flags, by the files that the slide has."""
+    folder, there = run / "slides" / status.id, reached(status)
+    info, quality = (read_json(folder / name) if name in there else {} for name in ("slide.json", "quality.json"))
+    return replace(status, flags=tuple(flags_of(quality, info)))
 
 
 def reached(status: SlideStatus) -> set[str]:
@@ -65,8 +71,10 @@ def reached(status: SlideStatus) -> set[str]:
     return names
 
 
-def _slide_status(run: Path, slide_id: str) -> SlideStatus:
-    folder = run / "slides" / slide_id
+def _slide_status(run: Path, slide: CohortSlide) -> SlideStatus:
+    slide_id, folder = slide.id, run / "slides" / slide.id
+    if slide.fault:
+        return SlideStatus(slide_id, "failed", STAGE_FILES[0][0], slide.fault)
     for stage, files in STAGE_FILES:
         if not all((folder / name).exists() for name in files):
             return SlideStatus(slide_id, "failed", stage, _reason(run, stage, slide_id))
@@ -78,8 +86,9 @@ def _slide_status(run: Path, slide_id: str) -> SlideStatus:
         stage, why = fault
         return SlideStatus(slide_id, "failed", stage, f"out of date: {why}")
     if read_json(folder / "summary.json")["tiles_scored"] == 0:
-        if read_json(folder / "quality.json")["tissue_area_mm2"] == 0:
-            return SlideStatus(slide_id, "no-tissue", "tissue", "no tissue found; see thumbnail.jpg")
+        quality = read_json(folder / "quality.json")
+        if quality["tissue_area_mm2"] == 0:
+            return SlideStatus(slide_id, "no-tissue", "tissue", without_tissue(quality))
         return SlideStatus(slide_id, "no-tissue", "tiles", "tissue found, but every tile is blank; see tiles.parquet")
     return SlideStatus(slide_id, "ok")
 
@@ -138,7 +147,7 @@ def to_json(statuses: list[SlideStatus], intake: Intake | None = None) -> dict[s
     return {
         "cohort": {"slides": len(statuses)} if intake is None else intake.to_json(),
         "counts": {state: counts[state] for state in ("ok", "no-tissue", "failed")},
-        "slides": [asdict(status) for status in statuses],
+        "slides": [{**asdict(status), "flags": [flag.text for flag in status.flags]} for status in statuses],
     }
 
 

@@ -104,8 +104,9 @@ class Workflow:
         return " ".join(flags_of(getattr(self.config, name)) for name in sections)
 
     def tile_flags(self) -> str:
-        """The tiles to cut and the resolution of the tissue mask, as options of `tesela tiles`."""
-        return f"{flags_of(self.tile)} --mask-mpp {self.config.tissue.mask_mpp}"
+        """The tiles to cut, the tissue mask's resolution and which slides to take, as options of `tesela tiles`."""
+        tissue = self.config.tissue
+        return f"{flags_of(self.tile)} --mask-mpp {tissue.mask_mpp}{' --any-stain' if tissue.any_stain else ''}"
 
     @property
     def exports(self) -> tuple[str, ...]:

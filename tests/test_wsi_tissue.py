@@ -27,8 +27,9 @@ from wsi.shapes import rasterise
 from wsi.slide import open_slide
 from wsi.stain import by_bands
 from wsi.tiles import make_tiles
-from wsi.tissue import Survey, TissueOptions, survey, tidied
+from wsi.tissue import Survey, TissueOptions, survey
 from wsi.tissuemask import TissueMask
+from wsi.tissuepixels import tidied
 from wsi.writers.ome import Facts
 from wsi.writers.pyramid import write_pyramid
 

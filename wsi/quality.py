@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.color import rgb2hed
 
+from wsi.appearance import with_squares
 from wsi.focus import OUT_OF_FOCUS, focus
 from wsi.geometry import Box
 from wsi.slide import Slide
@@ -46,9 +47,15 @@ _SHADE = 0.3
 
 
 def measure(slide: Slide, survey: Survey) -> dict[str, Any]:
-    """All numbers of a slide, by the names of docs/quality.md; None where a number cannot be measured."""
+    """All numbers of a slide, by the names of docs/quality.md; None where a number cannot be measured.
+
+    `appearance` is what the survey says of it, after a second look at high power.
+    """
+    mpp = max(_FOCUS_MPP, *survey.mpp)
+    squares = _squares(slide, survey, mpp)
     return {
-        **focus_of(slide, survey),
+        "appearance": with_squares(survey.appearance, squares, survey.background).as_json(),
+        **focus_of(squares, mpp),
         "fold_hint_share": _rounded(fold_share(survey)),
         **bubble_hints(survey),
         **stain_of(survey),
@@ -56,10 +63,9 @@ def measure(slide: Slide, survey: Survey) -> dict[str, Any]:
     }
 
 
-def focus_of(slide: Slide, survey: Survey) -> dict[str, Any]:
-    """Focus of a seeded sample of squares of tissue: their median, and the share of them out of focus."""
-    mpp = max(_FOCUS_MPP, *survey.mpp)
-    values = focus(_squares(slide, survey, mpp), mpp)
+def focus_of(squares: NDArray[np.uint8], mpp: float) -> dict[str, Any]:
+    """Focus of a seeded sample of squares of tissue at `mpp`: their median, and the share of them out of focus."""
+    values = focus(squares, mpp)
     told = values[~np.isnan(values)]
     return {
         "focus_median": _rounded(float(np.median(told))) if len(told) else None,

@@ -23,8 +23,7 @@ _LEAST_GLASS = 0.001
 
 def background_rgb(rgb: Pixels) -> Pixels:
     """(3,) the most frequent bright, colourless shade of (h, w, 3); white where there is none."""
-    darkest, spread = darkest_and_spread(rgb)
-    glass = (darkest > _GLASS_MIN) & (spread < _GLASS_SPREAD)
+    glass = is_glass(rgb)
     if glass.mean() < _LEAST_GLASS:
         return np.full(3, 255, np.uint8)
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
@@ -33,6 +32,12 @@ def background_rgb(rgb: Pixels) -> Pixels:
     mode = int(np.convolve(counts, np.ones(3), "same").argmax())
     near = glass & (cv2.absdiff(grey, np.full_like(grey, mode)) <= 2)
     return np.asarray(np.median(rgb[near], axis=0)).astype(np.uint8)
+
+
+def is_glass(rgb: Pixels) -> NDArray[np.bool_]:
+    """(h, w) px so bright and of so little colour that they may be glass."""
+    darkest, spread = darkest_and_spread(rgb)
+    return np.asarray((darkest > _GLASS_MIN) & (spread < _GLASS_SPREAD))
 
 
 def darkest_and_spread(rgb: Pixels) -> tuple[Pixels, Pixels]:

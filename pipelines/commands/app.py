@@ -65,6 +65,9 @@ FileOrigin = Annotated[
         show_default=False,
     ),
 ]
+AnyStain = Annotated[
+    bool, typer.Option("--any-stain", help="also take what is no bright-field H&E: fluorescence, grey, inverted")
+]
 MODEL_HELP = "a trained model: its folder, or name or name@version (`tesela models list`)"
 Threads = Annotated[
     Optional[int],  # noqa: UP045

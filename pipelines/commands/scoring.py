@@ -10,7 +10,17 @@ import typer
 
 from models.registry import model_folder
 from pipelines import stages
-from pipelines.commands.app import MODEL_HELP, AsJson, FileOrigin, SlideArgument, SlideMpp, Threads, app, show_json
+from pipelines.commands.app import (
+    MODEL_HELP,
+    AnyStain,
+    AsJson,
+    FileOrigin,
+    SlideArgument,
+    SlideMpp,
+    Threads,
+    app,
+    show_json,
+)
 from pipelines.console import err
 from wsi.annotations import Drawing
 from wsi.atomic import refuse_overwriting
@@ -172,6 +182,7 @@ def predict(
     tta: Annotated[
         str, typer.Option(help="model (as it was trained to be used), none, or d4: the mean of eight orientations")
     ] = "model",
+    any_stain: AnyStain = False,
     mpp: SlideMpp = None,
     threads: Threads = None,
     as_json: AsJson = False,
@@ -188,7 +199,7 @@ def predict(
     # Typer knows no literals; what is wrong is said by the options themselves.
     options = PredictOptions(batch_size, precision, tta)  # type: ignore[arg-type]
     found = []
-    for outcome in predicting.predict(requests, model_folder(model), options, threads):
+    for outcome in predicting.predict(requests, model_folder(model), options, threads, any_stain=any_stain):
         found.append(outcome)
         if outcome.summary is not None:
             err.print(f"{outcome.request.out}: {outcome.summary['tiles_scored']} tiles scored")

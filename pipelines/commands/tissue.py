@@ -8,8 +8,9 @@ from typing import Annotated, Optional
 import typer
 
 from pipelines import stages
-from pipelines.commands.app import AsJson, FileOrigin, SlideArgument, SlideMpp, app, show_json
+from pipelines.commands.app import AnyStain, AsJson, FileOrigin, SlideArgument, SlideMpp, app, show_json
 from pipelines.console import err
+from pipelines.reporting.flags import flags_of
 from wsi.atomic import refuse_overwriting
 from wsi.blank import BlankOptions
 from wsi.errors import InputError
@@ -32,13 +33,17 @@ def tissue(
     ] = TissueOptions.mask_mpp,
     min_area_mm2: Annotated[float, typer.Option(min=0, help="smaller pieces are dust")] = TissueOptions.min_area_mm2,
     max_hole_mm2: Annotated[float, typer.Option(min=0, help="smaller holes are filled")] = TissueOptions.max_hole_mm2,
+    any_stain: AnyStain = False,
     mpp: SlideMpp = None,
     as_json: AsJson = False,
 ) -> None:
     """Find the tissue: outlines (GeoJSON, level-0 px), a thumbnail that shows them, areas in mm², quality."""
-    quality = stages.tissue(source_of(slide), out, TissueOptions(mask_mpp, min_area_mm2, max_hole_mm2), mpp)
+    options = TissueOptions(mask_mpp, min_area_mm2, max_hole_mm2, any_stain)
+    quality = stages.tissue(source_of(slide), out, options, mpp)
     if as_json:
         show_json(quality)
+    for flag in flags_of(quality):
+        err.print(f"note: {flag.text}", markup=False)
 
 
 @app.command()
@@ -98,6 +103,7 @@ def tiles(
     mask_mpp: Annotated[
         float, typer.Option(min=_LEAST_MPP, help="resolution of the tissue mask")
     ] = TissueOptions.mask_mpp,
+    any_stain: AnyStain = False,
     edge: Annotated[Edge, typer.Option(help="tiles over the slide's edge: white there, or left out")] = "pad",
     bright_level: Annotated[
         int, typer.Option(min=0, max=255, help="darkest channel above this: bright px")
@@ -125,7 +131,7 @@ def tiles(
         min_tissue=min_tissue,
         allow_upsample=allow_upsample,
         tissue_path=tissue_geojson,
-        tissue_options=TissueOptions(mask_mpp),
+        tissue_options=TissueOptions(mask_mpp, any_stain=any_stain),
         edge=edge,
         origin=origin,
         scheduler=scheduler,

@@ -26,6 +26,7 @@ class TissueConfig(Section):
     mask_mpp: Positive = Field(8.0, description="resolution of the mask, µm per px")
     min_area_mm2: Annotated[float, Field(ge=0)] = Field(0.02, description="smaller pieces are dust")
     max_hole_mm2: Annotated[float, Field(ge=0)] = Field(0.02, description="smaller holes are filled")
+    any_stain: bool = Field(False, description="also take what is no bright-field H&E: fluorescence, grey, inverted")
 
 
 DEFAULT_SIZE_PX = 128

@@ -10,7 +10,6 @@ from typing import Any
 import shapely
 
 from pipelines.cohort import CohortSlide
-from pipelines.reporting.flags import Flag, flags_of
 from pipelines.reporting.gallery import Gallery, gallery_of
 from pipelines.reporting.pictures import Budget, Picture, overview, share_bar
 from pipelines.status import SlideStatus, reached, read_json
@@ -61,7 +60,6 @@ class Card:
     summary: Mapping[str, Any]
     tissue_area_mm2: float | None
     classes: tuple[ClassRow, ...]
-    flags: tuple[Flag, ...]
     picture: Picture | None
     shown: str
     gallery: Gallery
@@ -85,7 +83,6 @@ class Card:
                 f"{self.info['width']} × {self.info['height']} px" + (f", objective {power:g}×" if power else "")
             )
             found.append(f"reader {self.info.get('reader', 'unknown')}")
-            found += self.info.get("notes", ())
         if self.quality.get("focus_median") is not None:
             found.append(f"Focus {self.quality['focus_median']:.2f} · pen on {self.quality['ink_fraction']:.1%}")
         if self.info:
@@ -124,7 +121,6 @@ def card_of(run: Path, slide: CohortSlide, status: SlideStatus, budget: Budget) 
         summary,
         _outlined_mm2(folder / "tissue.geojson", info) if "tissue.geojson" in there else None,
         _class_rows(summary),
-        tuple(flags_of(quality)),
         _overview(folder / shown, budget) if shown in there else None,
         "Overlay" if shown == "overlay.png" else "Thumbnail",
         gallery_of(folder, summary, budget) if summary.get("tiles_scored") else Gallery(),
