@@ -55,8 +55,8 @@ def predict(
     """Score all slides in one go; an outcome of each, as soon as it is written. A slide that fails stops no other.
 
     Without tiles, tissue and tiles are found first, for the model's own tile size and mpp; any_stain: also on slides
-    that are no bright-field H&E (of those, tiles were cut only where that was wanted). Raises InputError where the model
-    cannot be loaded.
+    that are no bright-field H&E (of which tiles are there only where they were wanted). Raises InputError
+    where the model cannot be loaded.
     """
     if threads is not None:
         torch.set_num_threads(threads)

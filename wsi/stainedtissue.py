@@ -30,6 +30,8 @@ _MIN_COLOURED = 0.07
 _DARKEST_PALE = 0.6
 # From this share of the stained area on, a person should look whether it is ink.
 _MUCH_INK = 0.5
+# Of less stained area than this, of dust say, nothing is told by the share of it that has the colour of ink.
+_LEAST_STAINED_MM2 = 0.02
 # Ink is flat: within its strokes (beyond `_STROKE_EDGE_UM`), contrast has medians up to 0.09 (213 outlined slides), in
 # tissue so dark that it is taken for ink 0.15 and more. A person should look from this share and this area on.
 _INK_CONTRAST, _STROKE_EDGE_UM = 0.12, 44
@@ -45,18 +47,20 @@ def stained_tissue(rgb: NDArray[np.uint8], px_um: float) -> Candidates:
     stained = density > threshold * 1000
     (ink, edge), notes = ink_mask(rgb, px_um), []
     found = (stained | _pale(rgb, stained, background, px_um)) & ~edge
+    excluded = ink | edge
     ink_share = float((found & ink).sum() / max(1, found.sum()))
-    if stain_like_ink(ink_share):
+    much = float(found.sum()) * px_um**2 / 1e6 >= _LEAST_STAINED_MM2
+    if much and stain_like_ink(ink_share):
         notes.append(f"{ink_share:.0%} of the stained area has the colour of ink: taken as stain, nothing removed")
         ink = np.zeros_like(ink)
-    elif ink_share > _MUCH_INK:
+    elif much and ink_share > _MUCH_INK:
         notes.append(f"{ink_share:.0%} of the stained area has the colour of ink and was left out: is it ink?")
     textured = _textured_ink(rgb, ink, px_um)
     if textured > _MUCH_TEXTURED_INK:
         notes.append(
             f"{textured:.0%} of what was left out as pen has the texture of tissue: is it tissue stained black?"
         )
-    return Candidates(found & ~ink, ink, ink | edge, background, threshold, tuple(notes))
+    return Candidates(found & ~ink, ink, excluded, background, threshold, tuple(notes))
 
 
 def _textured_ink(rgb: NDArray[np.uint8], ink: NDArray[np.bool_], px_um: float) -> float:

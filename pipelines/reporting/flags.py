@@ -46,15 +46,12 @@ def _tissue_flags(quality: Mapping[str, Any]) -> list[Flag]:
         return []
     remains, slide_mm2 = quality.get("remains_mm2"), quality.get("slide_area_mm2")
     dust, least_mm2 = quality.get("dust_mm2"), quality.get("min_area_mm2")
-    ink = quality.get("ink_fraction")
     found = []
     if remains is not None and remains >= min(_REMAINS_MM2, _REMAINS_SHARE * (slide_mm2 or 1)):
         found.append(Flag("not empty", f"no tissue found, but not empty: look ({remains:.2f} mm² has texture)"))
     if dust and least_mm2 is not None and dust >= least_mm2:
         text = f"no tissue found, but {dust:.3f} mm² in stained pieces below tissue.min_area_mm2 ({least_mm2:g})"
         found.append(Flag("small pieces", text))
-    if not found and ink is not None and ink >= _INK_SHARE:
-        found.append(Flag("only pen", "no tissue found, only pen"))
     return found
 
 
