@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -28,6 +29,8 @@ from wsi.heatmap import Heatmap
 from wsi.scores import made_of
 from wsi.slide import Slide, open_slide
 from wsi.stream import ahead, read_tiles
+from wsi.writers.ome import Facts
+from wsi.writers.pyramid import write_pyramid
 
 SPEC = TileSpec(64, 1.0, 64)
 FP32 = PredictOptions(batch_size=7, precision="32-true")
@@ -242,6 +245,22 @@ def test_blocks_read_every_wanted_tile_once(slide: Slide) -> None:
     wanted = checkerboard(grid)
     index = np.concatenate([block.index for block in read_tiles(slide, grid, wanted)])
     assert sorted(index) == list(np.flatnonzero(wanted))
+
+
+def test_a_slide_that_is_no_bright_field_picture_is_scored_only_where_that_is_wanted(
+    model: Path, phantom_pixels: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    glow = np.zeros_like(phantom_pixels)
+    glow[..., 2] = np.clip(243 - phantom_pixels.min(axis=2).astype(int), 0, 255)
+    slide = tmp_path / "fluorescence.ome.tif"
+    write_pyramid(slide, [glow], (glow.shape[1], glow.shape[0]), Facts((0.5, 0.5)))
+    given = ["predict", str(slide), "--model", str(model), "--out", str(tmp_path / "out"), "--precision", "32-true"]
+    found = CliRunner().invoke(app, given)
+    assert found.exit_code != 0
+    assert "not bright-field: dark background" in f"{found.exception} {found.stderr}"
+    assert not (tmp_path / "out" / "summary.json").exists()
+    CliRunner().invoke(app, [*given, "--any-stain"], catch_exceptions=False)
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["tiles_scored"] > 0
 
 
 def test_the_command_scores_many_slides_and_says_which_failed(

@@ -64,6 +64,26 @@ def test_a_slide_without_tissue_is_no_failure(tmp_path: Path, done_up_to: Callab
     assert the_status(tmp_path).state == "no-tissue"
 
 
+def test_what_a_person_should_look_at_is_told_of_every_slide(tmp_path: Path, done_up_to: Callable[..., Path]) -> None:
+    quality_json = done_up_to(tmp_path, "tissue") / "quality.json"
+    odd = {"appearance": {"text": "no colour in it"}, "notes": ["is it ink?"], "ink_fraction": 0.05}
+    quality_json.write_text(json.dumps({**json.loads(quality_json.read_text()), **odd}))
+    slide_json = quality_json.with_name("slide.json")
+    slide_json.write_text(json.dumps({**json.loads(slide_json.read_text()), "notes": ["16 bits scaled"]}))
+    (slide,) = to_json(status_of(tmp_path, COHORT))["slides"]
+    assert slide["state"] == "failed"  # at its tiles
+    assert slide["flags"] == ["no colour in it", "pen on 5.0% of the slide", "is it ink?", "16 bits scaled"]
+
+
+def test_the_flags_of_a_stage_that_was_not_reached_are_not_shown(
+    tmp_path: Path, done_up_to: Callable[..., Path]
+) -> None:
+    quality_json = done_up_to(tmp_path, "tissue") / "quality.json"
+    quality_json.write_text("{")
+    (slide,) = to_json(status_of(tmp_path, COHORT))["slides"]
+    assert (slide["stage"], slide["flags"]) == ("tissue", [])
+
+
 def test_tissue_whose_every_tile_is_blank_says_so(tmp_path: Path, done_up_to: Callable[..., Path]) -> None:
     done_up_to(tmp_path, "overlay", scored=0)
     assert the_status(tmp_path).state == "no-tissue"
