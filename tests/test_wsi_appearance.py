@@ -155,6 +155,7 @@ def test_where_hardly_any_colour_is_left_a_slide_is_flagged_and_not_refused(stai
     plain = grey(stained).astype(float)
     found = appearance_of(coarse((plain + share * (stained - plain)).astype(np.uint8)))
     assert found.kind == "unknown"
+    assert [(flag.word, flag.text) for flag in flags_of({"appearance": found.as_json()})] == [("H&E?", found.text)]
     assert "is it H&E?" in found.text
     assert found.scorable
 

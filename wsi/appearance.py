@@ -24,7 +24,7 @@ Mask = NDArray[np.bool_]
 Values = NDArray[np.float32]
 
 # A look is no finer than ink is told at, and of at most so many px a side: it costs a few ms, whatever the slide.
-LOOK_MPP, LOOK_PX = 22.0, 384
+LOOK_MPP, LOOK_PX = 22.0, 256
 
 # A px whose brightest channel is below `_DARK` is dark, from `_LIGHT` on light. A picture with so large a share of dark
 # px has a dark background, or black padding: what is not dark is then glass or tissue, hardly any of it in between.

@@ -36,8 +36,9 @@ def without_tissue(quality: Mapping[str, Any]) -> str:
 
 
 def _appearance_flags(quality: Mapping[str, Any]) -> list[Flag]:
-    text = quality.get("appearance", {}).get("text")
-    return [Flag("not H&E", text)] if text else []
+    appearance = quality.get("appearance", {})
+    word = "H&E?" if appearance.get("kind") == "unknown" else "not H&E"
+    return [Flag(word, appearance["text"])] if appearance.get("text") else []
 
 
 def _tissue_flags(quality: Mapping[str, Any]) -> list[Flag]:
