@@ -81,6 +81,11 @@ def padded_corner(rgb: Pixels) -> Pixels:
     return np.concatenate([np.concatenate([rgb, black], axis=1), np.concatenate([black, rgb], axis=1)], axis=0)
 
 
+def outlined(rgb: Pixels) -> Pixels:
+    """With a line of black pen."""
+    return np.asarray(cv2.ellipse(rgb.copy(), (400, 300), (370, 270), 0, 0, 360, (35, 35, 35), 50), np.uint8)
+
+
 def recompressed(rgb: Pixels, quality: int) -> Pixels:
     _, data = cv2.imencode(".jpg", rgb, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
@@ -101,6 +106,7 @@ OTHERS: dict[str, tuple[Callable[[Pixels], Pixels], str]] = {
     "dark field": (lambda rgb: glowing(rgb, 0, 1, 2), "dark background"),
     "black": (np.zeros_like, "dark background"),
     "inverted": (lambda rgb: 255 - rgb, "inverted"),
+    "inverted, with black pen": (lambda rgb: 255 - outlined(rgb), "inverted"),
     "inverted blue fluorescence": (lambda rgb: 255 - glowing(rgb, 2), "inverted"),
     "inverted green fluorescence": (lambda rgb: 255 - glowing(rgb, 1), "inverted"),
     "inverted dark field": (lambda rgb: 255 - glowing(rgb, 0, 1, 2), "no colour"),

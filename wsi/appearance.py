@@ -112,11 +112,15 @@ def appearance_of(rgb: Pixels) -> Appearance:
     dark = _brightest(rgb) < _DARK
     if dark.mean() < _DARK_SHARE:
         return _bright_field(rgb, np.ones_like(dark), dark_share)
+    found = Appearance("dark background", dark_share)
     if _is_padded(rgb, dark):
-        return _bright_field(rgb, _beyond(dark), dark_share)
+        found = _bright_field(rgb, _beyond(dark), dark_share)
+    if found.kind not in ("dark background", "other stain"):
+        return found
+    # Black pen turned over is as white as glass, so that this is asked of what looks padded too.
     turned = np.asarray(255 - rgb, np.uint8)
     inverted = _bright_field(turned, np.ones_like(dark), 0.0).kind == "H&E"
-    return Appearance("inverted" if inverted else "dark background", dark_share)
+    return Appearance("inverted", dark_share) if inverted else found
 
 
 def without_dark_sides(rgb: Pixels) -> Pixels:
