@@ -240,7 +240,7 @@ def test_tiles_within_outlines_that_a_person_drew_are_refused_too(stained: Pixel
     assert int(cut(slide, tmp_path, "--any-stain").split()[0]) > 20
 
 
-@pytest.mark.parametrize("name", ["grey", "blue fluorescence", "dark field", "inverted"])
+@pytest.mark.parametrize("name", ["grey", "blue fluorescence", "dark field", "inverted", "inverted blue fluorescence"])
 def test_where_any_stain_is_wanted_tissue_is_found_by_light_and_texture(
     section: Phantom, stained: Pixels, name: str, tmp_path: Path
 ) -> None:

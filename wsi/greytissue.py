@@ -22,7 +22,7 @@ _REMAINS_CONTRAST, _REMAINS_THICK_UM, _BESIDE_INK_UM = 0.01, 60, 80
 
 def grey_tissue(rgb: NDArray[np.uint8], px_um: float, *, dark: bool) -> Candidates:
     """What takes light where there is no colour, or gives light on a dark background; and what has texture."""
-    light = 255 - rgb.max(axis=2) if dark else cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    light = 255 - rgb.max(axis=2) if dark else rgb.min(axis=2)
     grey = np.repeat(np.asarray(light, np.uint8)[..., None], 3, axis=2)
     background = background_rgb(grey)
     density = by_bands(

@@ -108,7 +108,9 @@ def survey(slide: Slide, options: TissueOptions) -> Survey:
         rgb = without_padding(rgb)
         stained = stained_tissue(rgb, px_um)
     elif options.any_stain:
-        stained = grey_tissue(rgb, px_um, dark=not appearance.bright_field)
+        # What glows, turned over, has a light background again.
+        dark = not appearance.bright_field and float(np.median(rgb)) < 128
+        stained = grey_tissue(rgb, px_um, dark=dark)
     else:
         stained = no_tissue(rgb)
     px_mm2 = px_size[0] * mpp[0] * px_size[1] * mpp[1] / 1e6
