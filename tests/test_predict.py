@@ -334,6 +334,21 @@ def test_a_model_of_before_there_were_digests_scores_to_the_bit_as_it_did_and_is
     assert found.stderr.count("note: model old: it has no digest") == 1
 
 
+def test_tiles_of_another_slide_of_the_same_size_are_refused(
+    model: Path, finished_slides: Path, tmp_path: Path
+) -> None:
+    tiles = tmp_path / "tiles.parquet"
+    words = ["--size", str(SPEC.size_px), "--mpp", str(SPEC.mpp), "--allow-upsample", "--out", str(tiles)]
+    cut = CliRunner().invoke(app, ["tiles", str(finished_slides / "a.tif"), *words], catch_exceptions=False)
+    assert cut.exit_code == 0
+    predict = ["predict", str(finished_slides / "other.tif"), "--tiles", str(tiles)]
+    with pytest.raises(MismatchError, match=r"tiles\.parquet: is of another slide"):
+        CliRunner().invoke(
+            app, [*predict, "--model", str(model), "--out", str(tmp_path / "out")], catch_exceptions=False
+        )
+    assert not (tmp_path / "out" / "predictions.parquet").exists()
+
+
 def test_scores_are_not_added_to_scores(model: Path, phantom_tiled: Path, tmp_path: Path) -> None:
     given = ["predict", str(phantom_tiled), "--model", str(model), "--precision", "32-true"]
     assert CliRunner().invoke(app, [*given, "--out", str(tmp_path / "a")]).exit_code == 0
