@@ -16,8 +16,10 @@ from pipelines.belonging import Fault, first_fault
 from pipelines.cohort import Cohort, CohortSlide, Intake
 from pipelines.reporting.flags import Flag, flags_of, without_tissue
 from wsi.errors import InputError, WsiError
+from wsi.labelcounts import LabelCounts
 from wsi.preview import preview_provenance
 from wsi.scores import made_of
+from wsi.tiles import read_schema
 
 State = Literal["ok", "no-tissue", "failed"]
 
@@ -40,13 +42,17 @@ _ERROR = "tesela: error: "
 
 @dataclass(frozen=True)
 class SlideStatus:
-    """How one slide ended; `stage` and `reason` are empty where it is ok. flags: what a person should look at."""
+    """How one slide ended; `stage` and `reason` are empty where it is ok. flags: what a person should look at.
+
+    labels: what became of the regions and tiles of a slide that somebody drew on.
+    """
 
     id: str
     state: State
     stage: str = ""
     reason: str = ""
     flags: tuple[Flag, ...] = ()
+    labels: LabelCounts | None = None
 
 
 def status_of(run: Path, cohort: Cohort) -> list[SlideStatus]:
@@ -58,7 +64,17 @@ def _flagged(run: Path, status: SlideStatus) -> SlideStatus:
     """The status with its flags, by the files that the slide has."""
     folder, there = run / "slides" / status.id, reached(status)
     info, quality = (read_json(folder / name) if name in there else {} for name in ("slide.json", "quality.json"))
-    return replace(status, flags=tuple(flags_of(quality, info)))
+    labels = _labels(folder / "labels.parquet") if "tiles.parquet" in there else None
+    flags = [*flags_of(quality, info), *(Flag("labels", note) for note in (labels.notes if labels else ()))]
+    return replace(status, flags=tuple(flags), labels=labels)
+
+
+def _labels(path: Path) -> LabelCounts | None:
+    """What became of the regions and tiles of a slide that somebody drew on; None of any other."""
+    try:
+        return LabelCounts.of_schema(read_schema(path), path) if path.exists() else None
+    except WsiError:
+        return None  # who trains on them is told
 
 
 def reached(status: SlideStatus) -> set[str]:
@@ -147,8 +163,14 @@ def to_json(statuses: list[SlideStatus], intake: Intake | None = None) -> dict[s
     return {
         "cohort": {"slides": len(statuses)} if intake is None else intake.to_json(),
         "counts": {state: counts[state] for state in ("ok", "no-tissue", "failed")},
-        "slides": [{**asdict(status), "flags": [flag.text for flag in status.flags]} for status in statuses],
+        "slides": [_slide_json(status) for status in statuses],
     }
+
+
+def _slide_json(status: SlideStatus) -> dict[str, Any]:
+    labels = None if status.labels is None else status.labels.to_json()
+    plain = asdict(replace(status, labels=None))
+    return {**plain, "flags": [flag.text for flag in status.flags], "labels": labels}
 
 
 def read_json(path: Path) -> dict[str, Any]:

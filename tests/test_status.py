@@ -10,14 +10,17 @@ from unittest.mock import ANY
 
 import pytest
 from finished_slides import cut, make_slide, paint, score
+from shapely.geometry import box
 
 from pipelines.belonging import first_fault
 from pipelines.cohort import Cohort, CohortSlide, Intake
-from pipelines.stages import export
+from pipelines.stages import export, label
 from pipelines.status import STAGE_FILES, SlideStatus, reached, status_of, to_json
+from wsi.annotations import Drawing, Region
 from wsi.atomic import write_json
 from wsi.exports import ExportOptions
 from wsi.files import remove
+from wsi.tiles import read_table
 
 COHORT = Cohort((CohortSlide("a", "a.tif"),))
 
@@ -234,6 +237,21 @@ def test_a_damaged_file_fails_its_slide_by_name_and_nothing_else(
     assert (status.state, status.stage) == ("failed", stage)
     assert f"a/{name}" in status.reason
     assert "run again" in status.reason
+
+
+def test_what_became_of_drawn_regions_and_of_tiles_is_told_and_adds_up(
+    tmp_path: Path, done_up_to: Callable[..., Path]
+) -> None:
+    folder = done_up_to(tmp_path, "overlay")
+    assert to_json(status_of(tmp_path, COHORT))["slides"][0]["labels"] is None
+    tiles = folder / "tiles.parquet"
+    drawing = Drawing([Region(box(0, 0, 200, 384), "A", "x"), Region(box(100, 0, 448, 384), "B", "x")])
+    label(tiles, folder / "labels.parquet", 0.75, drawing=drawing, drawn_in="d")
+    (slide,) = to_json(status_of(tmp_path, COHORT))["slides"]
+    counts = slide["labels"]["tiles"]
+    total = counts.pop("all")
+    assert total == sum(counts.pop("classes").values()) + sum(counts.values()) == len(read_table(tiles))
+    assert any("A and B contest them" in flag for flag in slide["flags"])
 
 
 def test_what_lies_behind_the_failed_stage_is_of_old_and_not_shown() -> None:

@@ -61,7 +61,12 @@ class LabelCounts:
     @classmethod
     def of_table(cls, table: pa.Table, path: Path) -> LabelCounts:
         """Those of labels.parquet; raises InputError where the table has none."""
-        raw = (table.schema.metadata or {}).get(_KEY)
+        return cls.of_schema(table.schema, path)
+
+    @classmethod
+    def of_schema(cls, schema: pa.Schema, path: Path) -> LabelCounts:
+        """As `of_table`, of the table's schema alone."""
+        raw = (schema.metadata or {}).get(_KEY)
         if raw is None:
             raise InputError(f"{path}: does not say how many tiles and regions it counted; run `tesela label` again")
         found = json.loads(raw)

@@ -85,6 +85,8 @@ class Card:
             found.append(f"reader {self.info.get('reader', 'unknown')}")
         if self.quality.get("focus_median") is not None:
             found.append(f"Focus {self.quality['focus_median']:.2f} · pen on {self.quality['ink_fraction']:.1%}")
+        if self.status.labels is not None:
+            found += self.status.labels.lines()
         if self.info:
             found.append(f"fingerprint {self.info['fingerprint']}")
         return found
