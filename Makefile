@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Tests run in so many processes. The networks in them are too small for threads, which would only wait for each other.
 TEST_PROCESSES ?= 2
 PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest
-IN_PARALLEL := -n $(TEST_PROCESSES) --dist loadfile
+IN_PARALLEL := -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help install demo test test-fast acceptance check format bench figures fuzz bioformats constraints clean
 

@@ -170,7 +170,7 @@ def test_a_class_to_paint_that_no_folder_of_tiles_has(bad: Path, tmp_path: Path,
 @pytest.mark.parametrize(("option", "name"), [("--outside", "none"), ("--outside", "None"), ("--name", "none")])
 def test_a_class_called_none_is_asked_about(option: str, name: str) -> None:
     words = ["label", "tiles.parquet", "--regions", "r.geojson", "--out", "o.parquet", option, name]
-    assert f"leave {option} out" in tesela(*words)
+    assert f"leave it out ({option}, in a configuration" in tesela(*words)
 
 
 def test_a_path_begins_in_the_home_folder_also_where_the_shell_left_it(

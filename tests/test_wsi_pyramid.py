@@ -38,7 +38,7 @@ def bands(pixels: Pixels, height_px: int) -> Iterator[Pixels]:
 
 
 def write(path: Path, pixels: Pixels, options: PyramidOptions = LOSSLESS, height_px: int = 512) -> None:
-    write_pyramid(path, bands(pixels, height_px), (pixels.shape[1], pixels.shape[0]), Facts((0.5, 0.25)), options)
+    write_pyramid(path, bands(pixels, height_px), (pixels.shape[1], pixels.shape[0]), Facts((0.5, 0.51)), options)
 
 
 SIZES = [(1500, 1100), (1001, 777), (513, 255), (257, 256), (256, 256), (3000, 40), (1, 1), (300, 1), (7, 900)]
@@ -104,11 +104,11 @@ def test_three_programs_agree_on_the_mpp(tmp_path: Path) -> None:
     write(tmp_path / "a.ome.tif", picture(600, 500))
     with openslide.OpenSlide(tmp_path / "a.ome.tif") as theirs:
         assert float(theirs.properties[openslide.PROPERTY_NAME_MPP_X]) == pytest.approx(0.5)
-        assert float(theirs.properties[openslide.PROPERTY_NAME_MPP_Y]) == pytest.approx(0.25)
+        assert float(theirs.properties[openslide.PROPERTY_NAME_MPP_Y]) == pytest.approx(0.51)
     with tifffile.TiffFile(tmp_path / "a.ome.tif") as tiff:
         assert 'PhysicalSizeX="0.5"' in (tiff.ome_metadata or "")
-        assert 'PhysicalSizeY="0.25"' in (tiff.ome_metadata or "")
-    assert open_slide(tmp_path / "a.ome.tif").mpp == pytest.approx((0.5, 0.25))
+        assert 'PhysicalSizeY="0.51"' in (tiff.ome_metadata or "")
+    assert open_slide(tmp_path / "a.ome.tif").mpp == pytest.approx((0.5, 0.51))
 
 
 def test_an_unknown_mpp_stays_unknown(tmp_path: Path) -> None:

@@ -70,9 +70,9 @@ def label(
     Tiles on a border, covered less than --min-cover, get no class. With --outside benign, tiles that lie outside by
     as much are "benign"; without it only what is drawn is labelled.
     """
-    for option, given in (("--outside", outside), ("--name", name)):
-        if given is not None and given.strip().lower() == "none":
-            raise InputError(f"{option} {given}: it would be a class of that name; for no class leave {option} out")
+    for option, given in (("outside", outside), ("name", name)):
+        if given is not None:
+            class_of(given, option)  # before anything is read
     if regions is not None and marked is None and not (slide or name or regions_out):
         drawing, drawn_in, unseen = stages.drawn(tiles_parquet, regions, origin), sha256_of(regions), EVERYWHERE_SEEN
     elif regions is None and marked is not None and slide and name:
