@@ -19,7 +19,7 @@ from wsi.overlay import overlay_provenance
 from wsi.preview import preview_provenance
 from wsi.provenance import made_of_table, slide_of_table
 from wsi.scores import made_of
-from wsi.slide import SlideInfo
+from wsi.slideinfo import SlideInfo
 from wsi.source import Url, file_of, source_of
 from wsi.tiles import read_schema
 

@@ -39,7 +39,8 @@ from wsi.provenance import require_slide, slide_of_table, with_provenance
 from wsi.quality import measure
 from wsi.scores import TileScores, summarise
 from wsi.scores import made_of as provenance_of
-from wsi.slide import Slide, SlideInfo, open_slide
+from wsi.slide import Slide, open_slide
+from wsi.slideinfo import SlideInfo
 from wsi.source import Source
 from wsi.tiles import bounds_offset_of, candidates, grid_of, make_tiles, read_table, tissue_of, write_table
 from wsi.tissue import TissueOptions, survey, write_outline_preview

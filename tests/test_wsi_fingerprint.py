@@ -14,7 +14,8 @@ import zarr
 from wsi.errors import SlideError
 from wsi.fingerprint import _samples, fingerprint, identity, is_still, stamp
 from wsi.ingest import ingest
-from wsi.slide import SlideInfo, open_slide
+from wsi.slide import open_slide
+from wsi.slideinfo import SlideInfo
 
 MIB = 1 << 20
 

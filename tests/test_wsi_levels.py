@@ -23,7 +23,8 @@ from wsi.ingest import ingest
 from wsi.levels import unlike_the_finest
 from wsi.phantom import Phantom, PhantomSpec
 from wsi.readers.openslide import OpenSlideReader
-from wsi.slide import Slide, SlideInfo, open_slide
+from wsi.slide import Slide, open_slide
+from wsi.slideinfo import SlideInfo
 from wsi.tissue import TissueOptions, find_tissue
 
 Pixels = NDArray[np.uint8]

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from wsi.convert import ConvertOptions, convert
 from wsi.errors import SlideError
 from wsi.ingest import ingest
-from wsi.slide import SlideInfo, open_slide
+from wsi.slide import open_slide
+from wsi.slideinfo import SlideInfo
 from wsi.writers.halving import level_sizes
 from wsi.writers.ome import Facts
 from wsi.writers.pyramid import PyramidOptions, write_pyramid

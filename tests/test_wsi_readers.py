@@ -25,7 +25,8 @@ from wsi.phantom import Phantom
 from wsi.phantom.files import write_flat, write_tiled
 from wsi.readers import open_reader
 from wsi.readers.openslide import OpenSlideReader
-from wsi.slide import Slide, SlideInfo, open_slide
+from wsi.slide import Slide, open_slide
+from wsi.slideinfo import SlideInfo
 
 Pixels = NDArray[np.uint8]
 WIDTH, HEIGHT = 1500, 1100

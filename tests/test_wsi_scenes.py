@@ -23,7 +23,8 @@ from wsi.errors import SlideError
 from wsi.fingerprint import fingerprint
 from wsi.ingest import ingest
 from wsi.readers.openslide import OpenSlideReader
-from wsi.slide import SlideInfo, open_slide
+from wsi.slide import open_slide
+from wsi.slideinfo import SlideInfo
 from wsi.source import Scene, Url, source_of
 
 Pixels = NDArray[np.uint8]

@@ -9,7 +9,8 @@ from pathlib import Path
 from wsi.convert import convert
 from wsi.geometry import Box
 from wsi.icc import Icc
-from wsi.slide import SlideInfo, open_slide
+from wsi.slide import open_slide
+from wsi.slideinfo import SlideInfo
 from wsi.source import Source
 
 

@@ -22,7 +22,8 @@ from wsi.fingerprint import fingerprint
 from wsi.geometry import Box, TileGrid, TileSpec
 from wsi.names import alike_notes
 from wsi.provenance import require_slide, slide_of_table
-from wsi.slide import Slide, SlideInfo, open_slide
+from wsi.slide import Slide, open_slide
+from wsi.slideinfo import SlideInfo
 
 _INFO = "slide.json"
 

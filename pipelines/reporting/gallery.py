@@ -19,7 +19,8 @@ from wsi.exports.notable import notable
 from wsi.geometry import Box
 from wsi.overlay import UNPAINTED
 from wsi.scores import TileScores
-from wsi.slide import Slide, SlideInfo, open_slide
+from wsi.slide import Slide, open_slide
+from wsi.slideinfo import SlideInfo
 from wsi.tiles import read_table
 
 # Lists of summary.json with their titles; of the first, twice as many are shown.
