@@ -20,9 +20,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from models.description import DESCRIPTION, FORMAT, WEIGHTS, altered_parts, read_description, refuse_altered, sealed
+from models.naming import is_registered
 from models.network import build, head_size, one_line, to_input
 from models.orientations import Tta
-from models.registry import is_registered
 from models.stain import Normaliser, normaliser_from_json
 from models.tensors import save_tensors
 from wsi.atomic import write_json

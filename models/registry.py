@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from models.description import DESCRIPTION, digest_of, read_description, sealed
+from models.naming import default_root, is_registered
 from wsi.atomic import write_json, writing
 from wsi.errors import InputError
 from wsi.files import remove
@@ -44,11 +45,6 @@ class Entry:
         return f"{self.name}@{self.version}"
 
 
-def default_root() -> Path:
-    """Where models are registered on this machine."""
-    return Path(os.environ.get("TESELA_MODELS") or "~/.tesela/models").expanduser()
-
-
 def model_folder(given: str | Path, root: Path | None = None) -> Path:
     """The folder of a model that is named by its path, or as name or name@version in the registry.
 
@@ -68,18 +64,6 @@ def model_folder(given: str | Path, root: Path | None = None) -> Path:
             "`tesela models list` lists those there are"
         )
     return registry.entry(found[1], int(found[2]) if found[2] else None).folder
-
-
-def is_registered(folder: Path) -> bool:
-    """Whether the model in `folder` is a version in the registry of this machine."""
-    whole = folder.absolute()
-    return whole.parent.parent == default_root().absolute() and whole.name.isdecimal()
-
-
-def name_of(folder: Path) -> str:
-    """What people call the model in `folder`: name@version of a registered one, else as its folder is named."""
-    whole = folder.absolute()
-    return f"{whole.parent.name}@{whole.name}" if is_registered(folder) else whole.name
 
 
 class Registry:

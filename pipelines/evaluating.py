@@ -22,9 +22,9 @@ from models.evaluation.plots import plot_all
 from models.evaluation.scored import Scored
 from models.evaluation.slides import slide_table, tiles_by_slide
 from models.explain import Example, cam, confident_errors, gallery
+from models.naming import name_of
 from models.network import Network
 from models.present import present_of
-from models.registry import name_of
 from models.splits import refuse_shared_cases
 from pipelines.cohort import Cohort, CohortSlide
 from pipelines.reporting.page import write_page

@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 
 from models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from models.description import digest_of, sealed
+from models.naming import name_of
 from models.network import build
-from models.registry import Registry, model_folder, name_of, parse_reference
+from models.registry import Registry, model_folder, parse_reference
 from pipelines.commands.app import app
 from pipelines.config import parse_config
 from pipelines.workflow import Workflow

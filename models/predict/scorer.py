@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from models.checkpoint import load_checkpoint
+from models.naming import name_of
 from models.network import Network, out_of_memory
 from models.orientations import Tta, oriented_logits
-from models.registry import name_of
 from models.torch_setup import keep_activations
 from wsi.errors import InputError, WsiError
 

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from models.registry import Entry, Registry, default_root, parse_reference
+from models.naming import default_root
+from models.registry import Entry, Registry, parse_reference
 from pipelines.commands.app import AsJson, app, show, show_json
 from pipelines.console import err
 
