@@ -10,12 +10,13 @@ TEST_PROCESSES ?= 2
 PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest
 IN_PARALLEL := -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install demo test test-fast acceptance check format bench figures fuzz bioformats constraints clean
+.PHONY: help install demo test test-fast coverage acceptance check format bench figures fuzz bioformats constraints clean
 
 help:
 	@echo "make demo         generate slides, train, predict, overlay, report (minutes)"
 	@echo "make test         all tests; those on real slides need TESELA_TEST_DATA"
 	@echo "make test-fast    without the slow ones and the real slides"
+	@echo "make coverage     all tests, and which lines they reach"
 	@echo "make acceptance   the proofs that take minutes each"
 	@echo "make check        lint, types, layers, workflow lint"
 	@echo "make bench        print the figures and write build/bench.json"
@@ -37,7 +38,10 @@ demo: install
 	$(BIN)/tesela demo
 
 test: install
-	$(PYTEST) $(IN_PARALLEL) --cov --cov-report=term:skip-covered --durations=20
+	$(PYTEST) $(IN_PARALLEL) --durations=20
+
+coverage: install
+	$(PYTEST) $(IN_PARALLEL) --cov --cov-report=term:skip-covered
 
 test-fast: install
 	$(PYTEST) $(IN_PARALLEL) -m "not slow and not real and not acceptance"

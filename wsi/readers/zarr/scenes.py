@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 
 import zarr
 
@@ -47,7 +48,8 @@ def _groups(group: zarr.Group, source: File) -> Iterator[zarr.Group]:
         yield group
         return
     paths = listed_series(dict(group["OME"].attrs)) if "OME" in group else []
-    numbered = (str(number) for number in range(_MAX_IMAGES) if number == 0 or str(number) in group)
+    # Numbered without a gap, as the layout has it: behind an address, each look for one more is a request.
+    numbered = takewhile(lambda name: name == "0" or name in group, map(str, range(_MAX_IMAGES)))
     for path in paths or numbered:
         image = group[path]
         if not isinstance(image, zarr.Group):
