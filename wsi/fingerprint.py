@@ -100,10 +100,11 @@ def _named_parts(source: Path) -> list[tuple[str, Path]]:
 
 
 def _spread(parts: Sequence[tuple[str, Path]], most: int) -> list[tuple[str, Path]]:
-    """At most so many, evenly spread; those that say what the others are (JSON, .ini) go first."""
-    saying = [part for part in parts if part[1].suffix in ("", ".json", ".ini")][:most]
-    others = [part for part in parts if part not in set(saying)]
-    room = max(1, most - len(saying))
+    """At most so many, evenly spread; those that say what the others are (JSON, .ini, .zarray…) go first."""
+    says = [path.suffix in (".json", ".ini") or path.name.startswith(".z") for _, path in parts]
+    saying = [part for part, first in zip(parts, says, strict=True) if first][: most // 2]
+    others = [part for part, first in zip(parts, says, strict=True) if not first]
+    room = most - len(saying)
     return saying + others[:: max(1, -(-len(others) // room))]
 
 
