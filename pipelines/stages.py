@@ -104,6 +104,7 @@ def tiles(
     Raises SlideError for a slide that is no bright-field picture of a stain, unless `tissue_options.any_stain`.
     """
     workers = Workers(scheduler, jobs)
+    made_of = {} if tissue_path is None else {"tissue": sha256_of(tissue_path)}  # before it is read
     with open_slide(slide_path, mpp) as slide:
         own_mpp, name = slide.require_mpp(), _name(slide_path)
         grid = TileGrid.of(spec, slide.size, slide.mpp, name=name, allow_upsample=allow_upsample, edge=edge)
@@ -120,7 +121,6 @@ def tiles(
             blank = replace(blank, max_bright=1.0, min_contrast=0.0, max_ink=1.0)
         with progress_bar(f"tiles {name}") as told:
             table = make_tiles(slide, grid, mask, min_tissue, blank, workers=workers, progress=told)
-        made_of = {} if tissue_path is None else {"tissue": sha256_of(tissue_path)}
         table = with_provenance(table, slide.fingerprint, made_of)
     write_table(out, table if outlines is None else outlines.kept_in(table))
     return int(candidates(table, grid).sum())
@@ -165,6 +165,7 @@ def label(
 
     drawn_in: digest of the annotation file, or fingerprint of the marked copy, that `drawing` is from.
     """
+    made_of = {"tiles": sha256_of(tiles_path), "drawn": drawn_in}  # before they are read
     table = read_table(tiles_path)
     labelled = label_tiles(
         table,
@@ -176,7 +177,6 @@ def label(
         exclusions=drawing.exclusions,
         notes=drawing.notes,
     )
-    made_of = {"tiles": sha256_of(tiles_path), "drawn": drawn_in}
     write_table(out, with_provenance(labelled, slide_of_table(table), made_of))
     return LabelCounts.of_table(labelled, out)
 
@@ -210,16 +210,17 @@ def overlay(
     mpp: float | None = None,
 ) -> None:
     """overlay.ome.tif and, where `preview` is given, overlay.png."""
+    digest = sha256_of(predictions)  # taken before they are read: were they replaced meanwhile, it would show
     with open_slide(slide_path, mpp) as slide:
         scores = _scores_of(predictions, slide, _name(slide_path))
         check_clip(scores, options, str(predictions))
         if preview is not None:
             # The day of the predictions, not of the painting: a picture painted again is the same picture.
             day = datetime.fromtimestamp(predictions.stat().st_mtime, UTC).date().isoformat()
-            caption = Caption(slide_id, scores.model, day, sha256_of(predictions), slide.fingerprint)
+            caption = Caption(slide_id, scores.model, day, digest, slide.fingerprint)
             write_preview(preview, slide, scores, options, caption)
         with progress_bar(f"overlay {slide_id}") as told:
-            write_overlay(out, slide, scores, options, told, sha256_of(predictions))
+            write_overlay(out, slide, scores, options, told, digest)
 
 
 def overlay_region(
@@ -268,10 +269,11 @@ def export(
     slide_path: Source, predictions: Path, out: Path, options: ExportOptions, mpp: float | None = None
 ) -> list[Path]:
     """The scores for other programs, in the folder `out`: the files that `options` ask for. Returns their paths."""
+    digest = sha256_of(predictions)  # before they are read
     with open_slide(slide_path, mpp) as slide:
         scores = _scores_of(predictions, slide, _name(slide_path))
         bounds_offset = slide.header.bounds_offset
-    return write_exports(scores, out, options, bounds_offset, sha256_of(predictions))
+    return write_exports(scores, out, options, bounds_offset, digest)
 
 
 def _scores_of(predictions: Path, slide: Slide, name: str) -> TileScores:

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from wsi.convert import convert
+from wsi.errors import SlideError
+from wsi.fingerprint import Identity, is_still
 from wsi.geometry import Box
 from wsi.icc import Icc
 from wsi.slide import open_slide
@@ -39,6 +41,8 @@ def ingest(
             made = convert(slide, target, progress=progress)
             notes = info.notes if made.exact else (*info.notes, f"{target.name}: {made.line}")
             with open_slide(target, slide.mpp, icc, unused_levels=()) as converted:
+                if not is_still(source, Identity(info.fingerprint, info.stamp)):
+                    raise SlideError(f"{source}: was replaced while it was converted; run again")
                 info = replace(converted.info(source=source), mpp_source=info.mpp_source, notes=notes)
     info.write(out / "slide.json")
     return info

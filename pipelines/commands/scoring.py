@@ -74,7 +74,8 @@ def label(
         if given is not None:
             class_of(given, option)  # before anything is read
     if regions is not None and marked is None and not (slide or name or regions_out):
-        drawing, drawn_in, unseen = stages.drawn(tiles_parquet, regions, origin), sha256_of(regions), EVERYWHERE_SEEN
+        drawn_in, unseen = sha256_of(regions), EVERYWHERE_SEEN
+        drawing = stages.drawn(tiles_parquet, regions, origin)
     elif regions is None and marked is not None and slide and name:
         drawn_class = _drawn_class(name, outside)
         source, copy = source_of(slide), source_of(marked)
