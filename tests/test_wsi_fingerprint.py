@@ -143,3 +143,24 @@ def test_slide_json_says_what_was_looked_at(tmp_path: Path) -> None:
     ingest(tmp_path / "s.tif", tmp_path / "out")
     info = SlideInfo.load(tmp_path / "out" / "slide.json")
     assert (info.fingerprint, info.stamp) == (fingerprint(tmp_path / "s.tif"), stamp(tmp_path / "s.tif"))
+
+
+def test_a_slide_that_is_replaced_while_it_is_converted_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wsi import ingest as module
+
+    for name, seed in (("flat.tif", 1), ("other.tif", 2)):
+        pixels = np.random.default_rng(seed).integers(0, 255, (512, 512, 3), np.uint8)
+        tifffile.imwrite(tmp_path / name, pixels, photometric="rgb", metadata=None, rowsperstrip=512)
+    plain = module.convert
+
+    def replaced(*given: object, **more: object) -> object:
+        made = plain(*given, **more)  # type: ignore[arg-type]
+        replace_keeping_time(tmp_path / "flat.tif", tmp_path / "other.tif")
+        return made
+
+    monkeypatch.setattr("wsi.ingest.convert", replaced)
+    with pytest.raises(SlideError, match="was replaced while it was converted"):
+        ingest(tmp_path / "flat.tif", tmp_path / "out", mpp=0.5)
+    assert not (tmp_path / "out" / "slide.json").exists()
